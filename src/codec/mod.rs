@@ -1,0 +1,70 @@
+//! Codecs: bytes to messages and back, without I/O.
+//!
+//! ```text
+//!   Codec            bytes <-> messages, what a pipeline is built on
+//!   Framing          bytes <-> frames: where a message starts and ends
+//!   Body             frame <-> message: what it means
+//!   Framing.then(Body) = Framed: Codec
+//! ```
+//! A framing alone is a codec of [`Bytes`]; `LengthField::u32().then(Json::new())` is a codec of the
+//! types that the body names. A codec never sees a socket, a clock or a thread, and the messages it
+//! makes do not depend on how the stream was cut into reads.
+
+mod framed;
+mod length_field;
+mod raw;
+
+pub use framed::{Body, Framed, Framing, Scan};
+pub use length_field::{FrameError, LengthField, OnFrameError};
+pub use raw::Raw;
+
+use bytes::BytesMut;
+
+use crate::buffer::Output;
+use crate::error::Result;
+
+/// Turns the bytes of a connection into messages and messages into bytes.
+///
+/// The shape is that of `tokio_util::codec`, in one trait: [`decode`](Self::decode) is called until it
+/// answers `None`, with everything that has arrived and was not consumed; [`encode`](Self::encode)
+/// appends to the connection's output, which leaves at the end of the turn.
+///
+/// Threads: the connection's worker. Cost: inlined into the pipeline, no virtual call per message.
+pub trait Codec: 'static {
+    /// What arrives.
+    type In: 'static;
+    /// What is sent.
+    type Out: 'static;
+
+    /// Takes one message from the front of `input`, or answers `None` when more bytes are needed.
+    ///
+    /// # Errors
+    ///
+    /// An error closes the connection with the reason it carries; use
+    /// [`CloseReason::ProtocolError`](crate::CloseReason::ProtocolError) for bytes that break the protocol.
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Self::In>>;
+
+    /// Takes what is left once the peer has sent its FIN; called until it answers `None`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode).
+    fn decode_eof(&mut self, input: &mut BytesMut) -> Result<Option<Self::In>> {
+        self.decode(input)
+    }
+
+    /// Appends one message to the connection's output.
+    ///
+    /// # Errors
+    ///
+    /// An error closes the connection; nothing of the failed message may be left in `dst`.
+    fn encode(&mut self, out: Self::Out, dst: &mut Output) -> Result<()>;
+
+    /// Bytes that a message counts for while it waits to be encoded (Netty's size estimator).
+    ///
+    /// Decides when a [`ConnectionHandle`](crate::ConnectionHandle) refuses; the default is the size of the
+    /// type itself, which is right for messages that own no heap memory.
+    fn weigh(out: &Self::Out) -> usize {
+        size_of_val(out)
+    }
+}
