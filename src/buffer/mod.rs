@@ -1,0 +1,11 @@
+//! Buffers: what was read and not yet decoded, and what is queued and not yet written.
+//!
+//! Both belong to a worker rather than to a connection: an idle connection holds neither.
+
+mod inbox;
+mod output;
+mod spare;
+
+pub(crate) use inbox::Inbox;
+pub use output::Output;
+pub(crate) use spare::Spare;
