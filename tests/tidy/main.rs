@@ -27,8 +27,17 @@ use words::Home;
 /// is imported by nobody. A row is a module or a path such as `transport::system`; the longest fitting
 /// row counts, and everything below it is one room.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "error", "id", "limits"],
-    &["address", "buffer", "mailbox", "slots", "stats", "wheel"],
+    &["clock", "error", "id", "limits", "sync"],
+    &[
+        "address",
+        "buffer",
+        "completion",
+        "mailbox",
+        "slots",
+        "stats",
+        "thread_role",
+        "wheel",
+    ],
     &["codec"],
     &["connection", "executor", "handle", "pipeline"],
     &["testing"],

@@ -32,7 +32,7 @@ pub(crate) fn code_map(architecture: &str, files: &[String]) -> Vec<String> {
     unnamed.chain(stale).collect()
 }
 
-/// Constants without a doc comment, constants that the table under "Limits" does not name, and names in
+/// Public constants without a doc comment or that the table under "Limits" does not name, and names in
 /// the table's first column that are no constant.
 pub(crate) fn limits(architecture: &str, limits: &Source) -> Vec<String> {
     let Some(section) = section(architecture, "limits") else {
@@ -117,16 +117,12 @@ fn constants_of(cell: &str) -> impl Iterator<Item = &str> {
         .filter(move |word| word.len() > 1 && word.chars().all(is_part))
 }
 
-/// Every `const NAME:` outside tests, with its line.
+/// Every `pub const NAME:` outside tests, with its line. `pub(crate)` counts as well.
 fn declared_constants(source: &Source) -> Vec<(String, usize)> {
-    let words = source
-        .words
-        .windows(3)
-        .filter(|w| !w[0].test && w[0].text == "const" && w[2].text == ":");
-    words
-        .map(|w| (w[1].text.clone(), w[0].line))
-        .filter(|(name, _)| name.len() > 1)
-        .collect()
+    let words = source.words.windows(4).filter(|w| {
+        !w[0].test && matches!(&*w[0].text, "pub" | ")") && w[1].text == "const" && w[3].text == ":"
+    });
+    words.map(|w| (w[2].text.clone(), w[1].line)).collect()
 }
 
 /// Whether a doc comment stands above `line`, attributes between them or not.
@@ -192,8 +188,8 @@ mod tests {
         let architecture = "## 7. Limits\n| limit | default |\n|---|---|\n| `limits::FRAME_BYTES_MAX` | 1 MiB |\n\
             | backlog (`BACKLOG`, `ACCEPTS`) | `SO_REUSEPORT` |\n";
         let source = "//! Limits.\n/// Bytes.\npub const FRAME_BYTES_MAX: usize = 1 << 20;\n/// Queue.\n#[rustfmt::skip]\n\
-            pub const BACKLOG: u32 = 1;\n/// Batch.\nconst ACCEPTS: u32 = 1;\npub const fn f<const N: usize>() {}\n\
-            #[cfg(test)] mod tests { const HERE: u8 = 1; }";
+            pub const BACKLOG: u32 = 1;\n/// Batch.\npub(crate) const ACCEPTS: u32 = 1;\nconst KIB: u8 = 1;\npub const fn f<const N: usize>() {}\n\
+            #[cfg(test)] mod tests { pub const HERE: u8 = 1; }";
         assert_eq!(
             limits(architecture, &Source::new("limits.rs", source)),
             [""; 0]
