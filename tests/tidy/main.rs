@@ -33,6 +33,7 @@ const FLOORS: &[&[&str]] = &[
         "buffer",
         "completion",
         "mailbox",
+        "options",
         "slots",
         "stats",
         "thread_role",
