@@ -180,6 +180,15 @@ impl Failure {
         Self::with(CloseReason::ProtocolError, cause)
     }
 
+    /// Gives a failure that names no reason of its own this one.
+    #[must_use]
+    pub(crate) fn blame(mut self, reason: CloseReason) -> Self {
+        if self.0.reason == CloseReason::IoError {
+            self.0.reason = reason;
+        }
+        self
+    }
+
     /// The reason that the connection closes with.
     #[must_use]
     pub fn reason(&self) -> CloseReason {
@@ -329,13 +338,6 @@ impl<T> TrySendError<T> {
         match self {
             Self::Full(_) => CloseReason::OverLimit,
             Self::Closed(_) => CloseReason::Local,
-        }
-    }
-
-    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> TrySendError<U> {
-        match self {
-            Self::Full(message) => TrySendError::Full(f(message)),
-            Self::Closed(message) => TrySendError::Closed(f(message)),
         }
     }
 }

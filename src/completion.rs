@@ -1,0 +1,44 @@
+//! The promise that an accepted write is answered exactly once.
+
+use std::fmt;
+
+use crate::error::CloseReason;
+
+type Callback = Box<dyn FnOnce(Result<(), CloseReason>) + Send>;
+
+/// Called once when a message has left for the kernel or never will.
+///
+/// Exactly once by construction: calling it consumes it, and dropping it uncalled, wherever a message
+/// may get lost with its connection, answers [`CloseReason::Local`].
+pub(crate) struct Completion(Option<Callback>);
+
+impl Completion {
+    pub(crate) fn new(callback: impl FnOnce(Result<(), CloseReason>) + Send + 'static) -> Self {
+        Self(Some(Box::new(callback)))
+    }
+
+    pub(crate) fn complete(mut self, result: Result<(), CloseReason>) {
+        if let Some(callback) = self.0.take() {
+            callback(result);
+        }
+    }
+
+    /// Drops the callback uncalled: for a message that is given back to its sender.
+    pub(crate) fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(callback) = self.0.take() {
+            callback(Err(CloseReason::Local));
+        }
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Completion")
+    }
+}

@@ -1,0 +1,368 @@
+//! A connection without its socket: bytes and time go in, bytes and deadlines come out.
+//!
+//! ```text
+//!             ingest, eof ──> ┌────────────┐ ──> output, to be written
+//!   a handle's word: ready ─> │ Connection │ ──> next_timeout, to be armed
+//!             handle_timeout ─> └────────────┘ ──> fate, whether to go on
+//! ```
+//! The four kinds of method are quinn's: what arrived (`ingest`, `ingest_eof`, `handle_*`, `flushed`),
+//! what to do about it (`output`, `next_timeout`, `fate`), the start and the end (`open`, `close`). It
+//! knows no types of messages and no socket, so a worker on mio and a simulator run the same code.
+//!
+//! ```text
+//!        open            eof, shutdown            idle            flushed
+//!  New ───────> Open ─────────────────> Answering ─────> Flushing ───────> Finished
+//!                 └── close_after_flush ────────────────────^                 ^
+//!                 └── close, failure, panic, reset ──────────────────────────┘
+//! ```
+
+mod service;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use log::{debug, error};
+
+use crate::address::Peer;
+use crate::buffer::Output;
+use crate::clock::Instant;
+use crate::error::{CloseReason, Result};
+use crate::id::ConnectionId;
+use crate::options::Options;
+use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn};
+
+pub(crate) use service::{Factory, Service};
+
+/// What is to become of a connection, after whatever was done to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is read and written.
+    Live,
+    /// Nothing is read; it closes by itself later.
+    Ending,
+    /// Everything has left: close it for this reason, gently where the peer may still be sending.
+    Finished(CloseReason),
+    /// Close it at once.
+    Broken(CloseReason),
+}
+
+/// A connection without its socket.
+pub(crate) struct Connection {
+    state: State,
+    /// Received and not yet decoded; holds no memory between whole messages.
+    input: BytesMut,
+    link: Option<Box<dyn Link>>,
+    opened: bool,
+    eof: bool,
+    /// Whether the codec has taken all it can from what arrived; false after a stop in the middle.
+    decoded: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        id: ConnectionId,
+        peer: Peer,
+        options: Arc<Options>,
+        pipeline: AnyPipeline,
+    ) -> Self {
+        Self {
+            state: State::new(id, peer, options),
+            input: BytesMut::new(),
+            link: Some(pipeline.into_link()),
+            opened: false,
+            eof: false,
+            decoded: true,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.state.id
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        self.state.peer
+    }
+
+    pub(crate) fn set_peer(&mut self, peer: Peer) {
+        self.state.peer = peer;
+    }
+
+    /// Bytes to be written; tell [`flushed`](Self::flushed) how it went.
+    pub(crate) fn output(&mut self) -> &mut Output {
+        &mut self.state.output
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        !self.state.output.is_empty()
+    }
+
+    /// Whether what is queued should leave before the rest of the turn.
+    pub(crate) fn wants_flush_now(&self) -> bool {
+        self.state.flush_now
+            || self.state.output.len() > self.state.options.limits.high_water_bytes
+    }
+
+    /// Whether the socket is to be read.
+    pub(crate) fn wants_read(&self) -> bool {
+        !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
+    }
+
+    /// Whether decoding stopped in the middle of what arrived, and may go on now.
+    pub(crate) fn wants_decode(&self) -> bool {
+        !self.decoded && !self.state.stops_decoding()
+    }
+
+    /// Whether the peer has sent its FIN.
+    pub(crate) fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.state.next_timeout()
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        match self.state.closing {
+            Closing::No => Fate::Live,
+            Closing::Now(reason) => Fate::Broken(reason),
+            Closing::AfterFlush(reason) if self.state.output.is_empty() => Fate::Finished(reason),
+            Closing::AfterFlush(_) | Closing::AfterAnswers(_) => Fate::Ending,
+        }
+    }
+
+    /// Lets handles that were there before find the connection.
+    pub(crate) fn attach(&mut self, turn: &mut Turn) {
+        self.run(turn, |link, state, turn| {
+            link.attach(state, turn);
+            Ok(())
+        });
+    }
+
+    /// The connection is established.
+    pub(crate) fn open(&mut self, turn: &mut Turn) {
+        self.opened = true;
+        self.run(turn, |link, state, turn| link.open(state, turn));
+        self.progress(turn);
+    }
+
+    /// Bytes have arrived; what is not decoded stays here.
+    pub(crate) fn ingest(&mut self, turn: &mut Turn, arrived: &mut BytesMut) {
+        if !self.input.is_empty() {
+            self.input.extend_from_slice(arrived);
+            arrived.clear();
+            return self.decode(turn);
+        }
+        self.run(turn, |link, state, turn| link.ingest(state, turn, arrived, false));
+        self.decoded = !self.state.stops_decoding();
+        if !arrived.is_empty() && self.state.accepts_output() {
+            // Copied, so that the worker's buffer is not pinned while the rest is on its way.
+            self.input.extend_from_slice(arrived);
+        }
+        self.progress(turn);
+    }
+
+    /// Decodes what has arrived before, after a pause or with more bytes behind it.
+    pub(crate) fn decode(&mut self, turn: &mut Turn) {
+        self.decode_input(turn);
+        self.progress(turn);
+    }
+
+    fn decode_input(&mut self, turn: &mut Turn) {
+        let mut input = std::mem::take(&mut self.input);
+        let eof = self.eof;
+        self.run(turn, |link, state, turn| link.ingest(state, turn, &mut input, eof));
+        self.decoded = !self.state.stops_decoding();
+        if !input.is_empty() {
+            self.input = input;
+        }
+    }
+
+    /// The peer has sent its FIN: nothing more will arrive.
+    pub(crate) fn ingest_eof(&mut self, turn: &mut Turn) {
+        self.eof = true;
+        if self.state.options.half_open {
+            self.run(turn, |link, state, turn| link.event(state, turn, Event::ReadClosed));
+            return self.decode(turn);
+        }
+        self.end(turn, CloseReason::PeerClosed);
+    }
+
+    /// Answers what was read, then flushes, then closes; for a shutdown and for the peer's FIN.
+    fn end(&mut self, turn: &mut Turn, reason: CloseReason) {
+        self.state.close(Closing::AfterAnswers(reason));
+        self.decode(turn);
+    }
+
+    /// Tells the handler of the shutdown, and ends.
+    pub(crate) fn handle_shutdown(&mut self, turn: &mut Turn) {
+        if matches!(self.state.closing, Closing::No) {
+            self.run(turn, |link, state, turn| link.event(state, turn, Event::ShuttingDown));
+            self.end(turn, CloseReason::Shutdown);
+        }
+    }
+
+    /// Handles or pool threads have something for the connection.
+    pub(crate) fn handle_ready(&mut self, turn: &mut Turn) {
+        self.run(turn, |link, state, turn| link.drain(state, turn));
+        self.progress(turn);
+    }
+
+    /// The moment of [`next_timeout`](Self::next_timeout) has come.
+    pub(crate) fn handle_timeout(&mut self, turn: &mut Turn) {
+        let now = turn.now;
+        while let Some((owner, due)) = self.state.timers.take_due(now) {
+            match due {
+                Due::Close(reason) => {
+                    debug!(target: "netwheel::connection", "{} {}: deadline passed: {reason}",
+                        self.state.id, self.state.peer.address);
+                    self.state.close(Closing::Now(reason));
+                }
+                Due::Tell(key) => {
+                    self.run(turn, |link, state, turn| link.timer(state, turn, owner, key));
+                }
+            }
+        }
+        self.progress(turn);
+    }
+
+    /// The socket has taken `count` bytes; `blocked` when it would take no more.
+    pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
+        let state = &mut self.state;
+        state.flush_now = false;
+        state.complete_flushed();
+        if let Some(buffer) = state.output.return_buffer() {
+            turn.spare.give(buffer);
+        }
+        let stall = Due::Close(CloseReason::WriteStall);
+        if state.output.is_empty() {
+            if state.stall_armed {
+                state.stall_armed = false;
+                state.timers.cancel(OWNER_LIBRARY, stall);
+            }
+        } else if blocked && (count > 0 || !state.stall_armed) {
+            state.stall_armed = true;
+            let at = turn.now + state.options.limits.write_stall_timeout;
+            state.timers.arm(at, OWNER_LIBRARY, stall);
+        }
+        self.tell_output_bytes();
+        self.cross_water_marks(turn);
+        self.progress(turn);
+    }
+
+    /// Tells of a crossing of the water marks, and pauses or resumes by it.
+    fn cross_water_marks(&mut self, turn: &mut Turn) {
+        let limits = &self.state.options.limits;
+        let queued = self.state.output.len();
+        if !self.state.above_high_water && queued > limits.high_water_bytes {
+            self.state.above_high_water = true;
+            if self.state.options.auto_pause {
+                self.state.pause(Pause::OUTPUT);
+            }
+            self.run(turn, |link, state, turn| link.event(state, turn, Event::Unwritable));
+        } else if self.state.above_high_water && queued <= limits.low_water_bytes {
+            self.state.above_high_water = false;
+            self.state.resume(Pause::OUTPUT);
+            self.run(turn, |link, state, turn| {
+                link.drain(state, turn)?;
+                link.event(state, turn, Event::Writable)
+            });
+        }
+    }
+
+    /// Swaps pipelines, and finds out whether everything that was to be answered has been.
+    fn progress(&mut self, turn: &mut Turn) {
+        while let Some(next) = self.state.rare_mut().and_then(|rare| rare.upgrade.take()) {
+            self.swap(turn, next);
+        }
+        self.tell_output_bytes();
+        if let Closing::AfterAnswers(reason) = self.state.closing
+            && self.decoded
+            && !self.state.is_paused()
+            && self.link.as_mut().is_none_or(|link| link.is_idle())
+        {
+            self.state.close(Closing::AfterFlush(reason));
+        }
+    }
+
+    fn swap(&mut self, turn: &mut Turn, next: Box<dyn Link>) {
+        self.run(turn, |link, state, turn| {
+            link.drain(state, turn)?;
+            link.removed(state, turn);
+            Ok(())
+        });
+        if !self.state.accepts_output() {
+            return;
+        }
+        self.state.timers.cancel_users();
+        self.link = Some(next);
+        self.run(turn, |link, state, turn| link.open(state, turn));
+        self.decode_input(turn);
+    }
+
+    fn tell_output_bytes(&self) {
+        if let Some(link) = &self.link {
+            link.tell_output_bytes(self.state.output.len());
+        }
+    }
+
+    /// Asks for the end from outside: a reset, a limit, a deadline of the server.
+    pub(crate) fn break_off(&mut self, reason: CloseReason) {
+        self.state.close(Closing::Now(reason));
+    }
+
+    /// Last call: tells handler and stages, answers what did not leave, frees everything.
+    pub(crate) fn close(&mut self, turn: &mut Turn, reason: CloseReason) {
+        if self.opened {
+            self.run(turn, |link, state, turn| {
+                link.close(state, turn, reason);
+                Ok(())
+            });
+        }
+        if let Some(mut link) = self.link.take() {
+            link.shut_outbox(turn, reason);
+            drop_quietly(link, turn);
+        }
+        self.state.fail_completions(reason);
+        self.state.timers.clear();
+        if !self.state.output.is_empty() {
+            self.state.output.clear();
+        } else if let Some(buffer) = self.state.output.return_buffer() {
+            turn.spare.give(buffer);
+        }
+    }
+
+    /// Calls into the pipeline; a panic or a failure there ends this connection and no other.
+    fn run(
+        &mut self,
+        turn: &mut Turn,
+        call: impl FnOnce(&mut dyn Link, &mut State, &mut Turn) -> Result<()>,
+    ) {
+        let Some(link) = &mut self.link else { return };
+        let state = &mut self.state;
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(&mut **link, state, turn)));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => self.state.fail(failure),
+            Err(_) => {
+                error!(target: "netwheel::connection", "{} {}: a handler, stage or codec panicked",
+                    self.state.id, self.state.peer.address);
+                turn.stats.panics.add(1);
+                self.state.close(Closing::Now(CloseReason::Panic));
+                // What has panicked is not called again, not even to be told of the close.
+                if let Some(mut link) = self.link.take() {
+                    link.shut_outbox(turn, CloseReason::Panic);
+                    drop_quietly(link, turn);
+                }
+            }
+        }
+    }
+}
+
+/// Drops a pipeline; a panic in some destructor costs nothing but a line in the log.
+fn drop_quietly(link: Box<dyn Link>, turn: &Turn) {
+    if catch_unwind(AssertUnwindSafe(|| drop(link))).is_err() {
+        turn.stats.panics.add(1);
+        error!(target: "netwheel::connection", "a handler or stage panicked while it was dropped");
+    }
+}

@@ -1,0 +1,495 @@
+//! A connection, as seen from any thread.
+//!
+//! ```text
+//!   handles ──try_send──> [ outbox of the connection ] ──once a turn──> stages, codec, output
+//!                             └─ first message only: Ready(key) into the worker's mailbox
+//! ```
+//! The outbox is typed and keeps the messages; the mailbox carries one small word per connection. So a
+//! burst of ten thousand messages is one command, one wake-up and no allocation.
+//!
+//! # Order
+//!
+//! The writes of one connection leave in the order in which they were accepted, whichever threads made
+//! them. A write from a callback takes the short way straight into the output as long as the outbox
+//! is empty; while messages of handles wait in it, it queues up behind them.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::address::{Address, Peer};
+use crate::completion::Completion;
+use crate::error::{CloseReason, Error, ErrorKind, Result, TrySendError};
+use crate::id::{ConnectionId, Key};
+use crate::mailbox::{Command, Mailbox};
+use crate::sync::lock;
+use crate::thread_role;
+
+/// Where in the chain a message enters on its way out: behind the last stage.
+pub(crate) const FROM_HANDLE: u32 = u32::MAX;
+
+/// Messages on their way from other threads into one connection.
+pub(crate) struct Outbox<Out> {
+    queue: Mutex<Queue<Out>>,
+    settled: Condvar,
+    /// Messages accepted and not yet encoded. Above zero, writes of callbacks queue up behind them.
+    waiting: AtomicUsize,
+    /// What they weigh, in bytes.
+    waiting_bytes: AtomicUsize,
+    /// Bytes encoded and not yet written; told by the worker when it has changed.
+    output_bytes: AtomicUsize,
+    output_bytes_max: usize,
+    /// Whether the connection is among those who wait for room in a pool.
+    waits_for_pool: AtomicBool,
+}
+
+struct Queue<Out> {
+    entries: VecDeque<Entry<Out>>,
+    weigh: fn(&Out) -> usize,
+    results: Vec<JobResult>,
+    route: Option<Route>,
+    peer: Peer,
+    /// Whether the worker has been told, or need not be: at most one `Ready` is on its way.
+    announced: bool,
+    close: Option<CloseRequest>,
+    state: Life,
+}
+
+#[derive(Clone)]
+struct Route {
+    mailbox: Arc<Mailbox>,
+    id: ConnectionId,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Opening,
+    Open,
+    Closed(CloseReason),
+}
+
+/// What a handle asked the connection to do, besides sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseRequest {
+    AfterFlush(CloseReason),
+    Now(CloseReason),
+}
+
+pub(crate) struct Entry<Out> {
+    pub(crate) out: Out,
+    pub(crate) done: Option<Completion>,
+    /// The stage that wrote it, or [`FROM_HANDLE`].
+    pub(crate) from: u32,
+    /// What it counts for until it is encoded; kept, so that it is counted out as it was counted in.
+    pub(crate) weight: u32,
+}
+
+impl<Out> Entry<Out> {
+    pub(crate) const fn new(out: Out, done: Option<Completion>, from: u32) -> Self {
+        Self { out, done, from, weight: 0 }
+    }
+}
+
+/// The result of a job that the pool has done for a connection; `None` when it panicked.
+pub(crate) struct JobResult {
+    pub(crate) job: usize,
+    pub(crate) value: Option<Box<dyn Any + Send>>,
+}
+
+/// What the worker takes out of an outbox.
+pub(crate) struct Taken {
+    pub(crate) results: Vec<JobResult>,
+    pub(crate) close: Option<CloseRequest>,
+}
+
+impl<Out> Outbox<Out> {
+    pub(crate) fn new(peer: Peer, output_bytes_max: usize, weigh: fn(&Out) -> usize) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::new(Queue {
+                entries: VecDeque::new(),
+                weigh,
+                results: Vec::new(),
+                route: None,
+                peer,
+                announced: false,
+                close: None,
+                state: Life::Opening,
+            }),
+            settled: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            output_bytes_max,
+            waits_for_pool: AtomicBool::new(false),
+        })
+    }
+
+    /// Settles how messages are weighed: a client's handle is there before its pipeline.
+    pub(crate) fn weigh_by(&self, weigh: fn(&Out) -> usize) {
+        lock(&self.queue).weigh = weigh;
+    }
+
+    /// Ties the outbox to its connection; what waits already is announced.
+    pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
+        let mut queue = lock(&self.queue);
+        queue.route = Some(Route { mailbox: Arc::clone(mailbox), id });
+        if !queue.entries.is_empty() || queue.close.is_some() {
+            queue.announce();
+        }
+    }
+
+    pub(crate) fn opened(&self, peer: Peer) {
+        let mut queue = lock(&self.queue);
+        queue.peer = peer;
+        if queue.state == Life::Opening {
+            queue.state = Life::Open;
+        }
+        self.settled.notify_all();
+    }
+
+    fn accept(&self, out: Out, done: Option<Completion>, from: u32) -> Result<(), TrySendError<Out>> {
+        let mut queue = lock(&self.queue);
+        if !queue.accepts() {
+            return Err(refuse(TrySendError::Closed(out), done));
+        }
+        let weight = (queue.weigh)(&out);
+        let queued = self.queued_bytes();
+        // An empty connection takes a message of any size, or one beyond the bound could never go.
+        if queued > 0 && queued + weight > self.output_bytes_max {
+            return Err(refuse(TrySendError::Full(out), done));
+        }
+        if let Some(route) = &queue.route
+            && !route.mailbox.admit()
+        {
+            return Err(refuse(TrySendError::Full(out), done));
+        }
+        queue.push(self, Entry::new(out, done, from));
+        Ok(())
+    }
+
+    /// Queues what `outs` holds as one batch, for a lane that was admitted with its messages.
+    pub(crate) fn accept_batch(&self, outs: &mut Vec<Entry<Out>>) {
+        let mut queue = lock(&self.queue);
+        if !queue.accepts() {
+            queue.announce();
+            drop(queue);
+            return outs.clear();
+        }
+        for entry in outs.drain(..) {
+            if let Some(route) = &queue.route {
+                route.mailbox.admit_always();
+            }
+            queue.push(self, entry);
+        }
+    }
+
+    /// Queues a write of a callback behind what waits already; the caller has seen to the bound.
+    pub(crate) fn defer(&self, entry: Entry<Out>) {
+        let mut queue = lock(&self.queue);
+        if let Some(route) = &queue.route {
+            route.mailbox.admit_always();
+        }
+        queue.push(self, entry);
+    }
+
+    /// Takes everything that waits, into the emptied `entries`. Worker only; answers `Ready`.
+    pub(crate) fn take(&self, entries: &mut VecDeque<Entry<Out>>) -> Taken {
+        let mut queue = lock(&self.queue);
+        queue.announced = false;
+        if entries.is_empty() {
+            std::mem::swap(&mut queue.entries, entries);
+        } else {
+            entries.append(&mut queue.entries);
+        }
+        Taken { results: std::mem::take(&mut queue.results), close: queue.close.take() }
+    }
+
+    /// A message taken before has been encoded, or dropped. Worker only.
+    pub(crate) fn settle(&self, weight: u32, mailbox: &Mailbox) {
+        self.waiting_bytes.fetch_sub(weight as usize, Ordering::Relaxed);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        mailbox.release(1);
+    }
+
+    /// Whether writes of callbacks must queue up behind messages of handles.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes of messages that wait, by their weight.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    fn queued_bytes(&self) -> usize {
+        self.waiting_bytes() + self.output_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// The half of an outbox that does not depend on what is sent.
+pub(crate) trait Announce: Send + Sync {
+    fn push_result(&self, result: JobResult);
+    fn request_close(&self, request: CloseRequest);
+    /// Makes the worker look at the connection.
+    fn ready(&self);
+    /// Notes that the connection waits for room in a pool; `false` when it does already.
+    fn begin_wait(&self) -> bool;
+    /// There is room.
+    fn end_wait(&self);
+}
+
+impl<Out: Send> Announce for Outbox<Out> {
+    fn push_result(&self, result: JobResult) {
+        let mut queue = lock(&self.queue);
+        if !matches!(queue.state, Life::Closed(_)) {
+            queue.results.push(result);
+        }
+        // Announced also after the end: the worker counts what comes too late.
+        queue.announce();
+    }
+
+    fn request_close(&self, request: CloseRequest) {
+        self.ask_to_close(request);
+    }
+
+    fn ready(&self) {
+        lock(&self.queue).announce();
+    }
+
+    fn begin_wait(&self) -> bool {
+        !self.waits_for_pool.swap(true, Ordering::SeqCst)
+    }
+
+    fn end_wait(&self) {
+        self.waits_for_pool.store(false, Ordering::SeqCst);
+        self.ready();
+    }
+
+}
+
+impl<Out> Outbox<Out> {
+    fn ask_to_close(&self, request: CloseRequest) {
+        let mut queue = lock(&self.queue);
+        // A close at once outranks one that waits for the flush; the first of a kind stays.
+        match (queue.close, request) {
+            (None, _) | (Some(CloseRequest::AfterFlush(_)), CloseRequest::Now(_)) => {
+                queue.close = Some(request);
+                queue.announce();
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn tell_output_bytes(&self, bytes: usize) {
+        self.output_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed.
+    pub(crate) fn shut_down(&self, reason: CloseReason) {
+        let (entries, mailbox) = {
+            let mut queue = lock(&self.queue);
+            if let Life::Closed(_) = queue.state {
+                return;
+            }
+            queue.state = Life::Closed(reason);
+            queue.results.clear();
+            let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
+            (std::mem::take(&mut queue.entries), mailbox)
+        };
+        self.settled.notify_all();
+        if let Some(mailbox) = mailbox {
+            mailbox.release(entries.len());
+        }
+        for entry in entries {
+            if let Some(done) = entry.done {
+                done.complete(Err(reason));
+            }
+        }
+    }
+}
+
+impl<Out> Queue<Out> {
+    fn accepts(&self) -> bool {
+        self.close.is_none() && !matches!(self.state, Life::Closed(_))
+    }
+
+    fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {
+        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
+        outbox.waiting_bytes.fetch_add(entry.weight as usize, Ordering::Relaxed);
+        self.entries.push_back(entry);
+        outbox.waiting.fetch_add(1, Ordering::Release);
+        self.announce();
+    }
+
+    fn announce(&mut self) {
+        if self.announced {
+            return;
+        }
+        if let Some(route) = &self.route {
+            self.announced = true;
+            route.mailbox.push(Command::Ready(route.id.key()));
+        }
+    }
+}
+
+/// Gives a message back; whoever waits for its completion hears of it from the refusal itself.
+pub(crate) fn refuse<Out>(
+    refused: TrySendError<Out>,
+    done: Option<Completion>,
+) -> TrySendError<Out> {
+    if let Some(done) = done {
+        done.forget();
+    }
+    refused
+}
+
+/// A connection, as seen from any thread: sends typed messages to it and closes it.
+///
+/// Got from [`Context::handle`](crate::Context::handle) or from a client's `connect`. Cheap to clone
+/// and to keep: it does not keep the connection open, and after the close it only says so.
+///
+/// Threads: any. Cost: one lock that is hardly ever contended; a wake-up only for the first message of
+/// a burst, and only when the worker sleeps. Limit: the connection's
+/// [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
+pub struct ConnectionHandle<Out>(pub(crate) Arc<Outbox<Out>>);
+
+impl<Out> ConnectionHandle<Out> {
+    /// Queues `out` for sending, without blocking.
+    ///
+    /// It passes all stages outward and leaves at the end of the worker's current or next turn. The
+    /// writes of a connection leave in the order in which they were accepted, see the
+    /// [module](crate::handle).
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] over the hard bound, [`TrySendError::Closed`] once the connection is
+    /// closing. Both give `out` back.
+    pub fn try_send(&self, out: Out) -> Result<(), TrySendError<Out>> {
+        self.0.accept(out, None, FROM_HANDLE)
+    }
+
+    /// Queues `out` like [`try_send`](Self::try_send) and calls `done` exactly once: with `Ok` when
+    /// the kernel has taken its last byte, with the reason when the connection ended before.
+    ///
+    /// `done` runs on the connection's worker (or where the connection is dropped) and must not block.
+    /// `Ok` says nothing about the peer having read it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send); `done` is then dropped uncalled.
+    pub fn try_send_then(
+        &self,
+        out: Out,
+        done: impl FnOnce(Result<(), CloseReason>) + Send + 'static,
+    ) -> Result<(), TrySendError<Out>> {
+        self.0.accept(out, Some(Completion::new(done)), FROM_HANDLE)
+    }
+
+    /// Closes the connection at once; what waits for it is answered as not sent. Never refused.
+    pub fn close(&self) {
+        self.0.ask_to_close(CloseRequest::Now(CloseReason::Local));
+    }
+
+    /// Closes the connection once everything accepted before has left. Never refused.
+    pub fn close_after_flush(&self) {
+        self.0.ask_to_close(CloseRequest::AfterFlush(CloseReason::Local));
+    }
+
+    /// The connection's name; that of a connect under way is settled once its worker has taken it up.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        lock(&self.0.queue).route.as_ref().map_or(UNPLACED, |route| route.id)
+    }
+
+    /// The other side.
+    #[must_use]
+    pub fn peer(&self) -> Address {
+        lock(&self.0.queue).peer.address
+    }
+
+    /// This side.
+    #[must_use]
+    pub fn local(&self) -> Address {
+        lock(&self.0.queue).peer.local
+    }
+
+    /// Why the connection ended, once it has.
+    #[must_use]
+    pub fn closed(&self) -> Option<CloseReason> {
+        match lock(&self.0.queue).state {
+            Life::Closed(reason) => Some(reason),
+            Life::Opening | Life::Open => None,
+        }
+    }
+
+    /// Bytes on their way to the socket: messages by their weight, output by its length. A snapshot.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.0.queued_bytes()
+    }
+
+    /// Waits until a connect has succeeded; returns at once for a connection that is open.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] when it has failed or ended, [`ErrorKind::Timeout`] after `timeout`,
+    /// [`ErrorKind::Misuse`] on an I/O thread, which would wait for itself.
+    pub fn wait_open(&self, timeout: Duration) -> Result<(), Error> {
+        match self.wait_while(timeout, |state| *state == Life::Opening)? {
+            Life::Closed(reason) => {
+                Err(Error::new(ErrorKind::Closed, format!("the connection ended: {reason}")))
+            }
+            Life::Opening | Life::Open => Ok(()),
+        }
+    }
+
+    /// Waits until the connection has ended and tells why.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] after `timeout`, [`ErrorKind::Misuse`] on an I/O thread.
+    pub fn wait_closed(&self, timeout: Duration) -> Result<CloseReason, Error> {
+        match self.wait_while(timeout, |state| !matches!(state, Life::Closed(_)))? {
+            Life::Closed(reason) => Ok(reason),
+            Life::Opening | Life::Open => Err(timed_out(timeout)),
+        }
+    }
+
+    fn wait_while(
+        &self,
+        timeout: Duration,
+        mut waits: impl FnMut(&Life) -> bool,
+    ) -> Result<Life, Error> {
+        thread_role::refuse_on_io_thread("wait for a connection")?;
+        let queue = lock(&self.0.queue);
+        let (queue, _) = self
+            .0
+            .settled
+            .wait_timeout_while(queue, timeout, |queue| waits(&queue.state))
+            .unwrap_or_else(PoisonError::into_inner);
+        if waits(&queue.state) { Err(timed_out(timeout)) } else { Ok(queue.state) }
+    }
+}
+
+fn timed_out(timeout: Duration) -> Error {
+    Error::new(ErrorKind::Timeout, format!("nothing happened within {timeout:?}"))
+}
+
+/// The name of a connection that no worker has taken up yet.
+const UNPLACED: ConnectionId =
+    ConnectionId::new(u16::MAX, Key { slot: u32::MAX, generation: u32::MAX });
+
+impl<Out> Clone for ConnectionHandle<Out> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<Out> fmt::Debug for ConnectionHandle<Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ConnectionHandle").field(&self.id()).finish()
+    }
+}

@@ -1,0 +1,174 @@
+//! Every limit: a constant with its unit and its reason, and the structs that change it.
+//!
+//! No queue, buffer, count or wait of the crate is without a bound. The constants are the defaults;
+//! [`ConnectionLimits`] changes what holds for each connection of a server or client, [`WorkerLimits`]
+//! what holds for each worker of a reactor.
+
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Events taken from one poll: an epoll batch; more makes turns long.
+pub const EVENTS_PER_POLL: usize = 1024;
+/// Bytes one read asks for, from the buffer that the connections of a worker share: one read per busy
+/// connection, nothing held per idle one.
+pub const READ_BUFFER_BYTES: usize = 64 * KIB;
+/// Reads of one connection in one turn, for fairness; what is left waits for the next turn (Netty: 16).
+pub const READS_PER_TURN: usize = 16;
+/// Bytes read from one connection in one turn, for fairness.
+pub const READ_BYTES_PER_TURN: usize = 256 * KIB;
+/// Bytes written to one connection in one turn, for fairness.
+pub const WRITE_BYTES_PER_TURN: usize = 256 * KIB;
+/// Mailbox commands handled in one turn: a turn stays short.
+pub const MAILBOX_COMMANDS_PER_TURN: usize = 1024;
+/// Timers fired in one turn: a turn stays short.
+pub const TIMERS_PER_TURN: usize = 1024;
+/// Messages from other threads that wait in one worker, over all its connections. Closing, new sockets
+/// and results of the pool are not counted and never refused: each of them is bounded by itself.
+pub const MAILBOX_MESSAGES_MAX: usize = 65_536;
+/// Output above which a connection is not writable and, unless told otherwise, is not read (Netty).
+pub const HIGH_WATER_BYTES: usize = 64 * KIB;
+/// Output below which a connection is writable again (Netty: 32 KiB).
+pub const LOW_WATER_BYTES: usize = 32 * KIB;
+/// Output of one connection at which messages are given back: one slow reader cannot grow.
+pub const OUTPUT_BYTES_MAX: usize = MIB;
+/// Messages that wait in the executor lane of one connection before it is not read any more.
+pub const LANE_MESSAGES_MAX: usize = 64;
+/// Messages and jobs that wait in one executor, over all its lanes.
+pub const EXECUTOR_MESSAGES_MAX: usize = 1024;
+/// Connections accepted from one listener before the next is looked at.
+pub const ACCEPT_BATCH: usize = 64;
+/// Connections the kernel keeps for a listener that has not accepted them yet; mio's own bind has 128.
+pub const BACKLOG: i32 = 1024;
+/// Connections of one reactor; the descriptor limit less [`DESCRIPTORS_RESERVED`] where that is less (NATS).
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// Descriptors left for everything that is not a connection: polls, listeners, logs, the program's own.
+pub const DESCRIPTORS_RESERVED: usize = 64;
+/// Bytes of one frame's message, checked before memory grows.
+pub const FRAME_BYTES_MAX: usize = MIB;
+/// Time for an outgoing connect (Netty: 30 s, which no latency-sensitive caller waits).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time for a handshake, so that silent newcomers hold nothing for long.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a frame that was begun, against peers that send a byte now and then.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time without progress while bytes wait for the peer (NATS).
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a connection which was closed after its last byte waits for the peer's FIN: a close with
+/// unread bytes sends RST, which may destroy the last answer on its way (nginx's lingering close).
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes thrown away from a peer that goes on sending while its connection lingers.
+pub const LINGER_BYTES_MAX: usize = MIB;
+/// Time between heartbeats of a stack link (S1: T).
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Heartbeats missed before a stack link is lost (S1: N).
+pub const HEARTBEATS_MISSED_MAX: u32 = 3;
+/// Time before a client dials again (S1: INTERVAL).
+pub const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+/// Messages kept for one peer until it acknowledges them (S1.11).
+pub const OUTBOX_MESSAGES_MAX: usize = 1024;
+/// Bytes kept for one peer until it acknowledges them (S1.11).
+pub const OUTBOX_BYTES_MAX: usize = 8 * MIB;
+/// Time that unacknowledged messages are kept (S1.11).
+pub const OUTBOX_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Length of a turn that is worth a warning (Seastar, Envoy).
+pub const TURN_WARN: Duration = Duration::from_millis(100);
+/// Length of a turn that is an error.
+pub const TURN_ERROR: Duration = Duration::from_secs(1);
+/// Watchdog lines a minute.
+pub const WATCHDOG_LINES_PER_MINUTE: u32 = 5;
+/// Time for a shutdown to flush and close everything.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between repeated log lines of one kind; what came in between is told as a count.
+pub const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that a listener rests after the system had no descriptor or memory for a connection (Netty: 1 s).
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// User memory of an idle framed connection with a handler and one armed deadline; measured, not configured.
+pub const IDLE_CONNECTION_BYTES_GOAL: usize = 512;
+
+/// I/O threads of a reactor unless told otherwise: one a core.
+#[must_use]
+pub fn workers_default() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Threads of an executor unless told otherwise: two a core and at least four, for handlers that wait.
+#[must_use]
+pub fn executor_threads_default() -> usize {
+    (2 * workers_default()).max(4)
+}
+
+/// What holds for each connection of one server or client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConnectionLimits {
+    /// See [`READS_PER_TURN`].
+    pub reads_per_turn: usize,
+    /// See [`READ_BYTES_PER_TURN`].
+    pub read_bytes_per_turn: usize,
+    /// See [`WRITE_BYTES_PER_TURN`].
+    pub write_bytes_per_turn: usize,
+    /// See [`HIGH_WATER_BYTES`].
+    pub high_water_bytes: usize,
+    /// See [`LOW_WATER_BYTES`].
+    pub low_water_bytes: usize,
+    /// See [`OUTPUT_BYTES_MAX`].
+    pub output_bytes_max: usize,
+    /// See [`WRITE_STALL_TIMEOUT`].
+    pub write_stall_timeout: Duration,
+    /// See [`LINGER_TIMEOUT`].
+    pub linger_timeout: Duration,
+    /// See [`LINGER_BYTES_MAX`].
+    pub linger_bytes_max: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            reads_per_turn: READS_PER_TURN,
+            read_bytes_per_turn: READ_BYTES_PER_TURN,
+            write_bytes_per_turn: WRITE_BYTES_PER_TURN,
+            high_water_bytes: HIGH_WATER_BYTES,
+            low_water_bytes: LOW_WATER_BYTES,
+            output_bytes_max: OUTPUT_BYTES_MAX,
+            write_stall_timeout: WRITE_STALL_TIMEOUT,
+            linger_timeout: LINGER_TIMEOUT,
+            linger_bytes_max: LINGER_BYTES_MAX,
+        }
+    }
+}
+
+/// What holds for each worker of one reactor.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkerLimits {
+    /// See [`EVENTS_PER_POLL`].
+    pub events_per_poll: usize,
+    /// See [`READ_BUFFER_BYTES`].
+    pub read_buffer_bytes: usize,
+    /// See [`MAILBOX_COMMANDS_PER_TURN`].
+    pub mailbox_commands_per_turn: usize,
+    /// See [`MAILBOX_MESSAGES_MAX`].
+    pub mailbox_messages_max: usize,
+    /// See [`TIMERS_PER_TURN`].
+    pub timers_per_turn: usize,
+    /// Time a worker goes on polling after its last event before it sleeps; zero, the default, never
+    /// spins. Trades a whole core for the wake-up, the largest part of a lone round trip.
+    pub busy_poll: Duration,
+}
+
+impl Default for WorkerLimits {
+    fn default() -> Self {
+        Self {
+            events_per_poll: EVENTS_PER_POLL,
+            read_buffer_bytes: READ_BUFFER_BYTES,
+            mailbox_commands_per_turn: MAILBOX_COMMANDS_PER_TURN,
+            mailbox_messages_max: MAILBOX_MESSAGES_MAX,
+            timers_per_turn: TIMERS_PER_TURN,
+            busy_poll: Duration::ZERO,
+        }
+    }
+}

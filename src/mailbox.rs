@@ -1,0 +1,124 @@
+//! What other threads want of a worker, and how they wake it.
+//!
+//! ```text
+//!   any thread: push ──> [ commands ] ──> worker: take, once a turn
+//!                  └─ wakes the worker's poll, only if it sleeps
+//! ```
+//! Bounded by construction: a connection has at most one [`Command::Ready`] in here (its outbox keeps
+//! the messages and a flag), arrivals are announced at most once per batch and channel, and a shutdown
+//! is one command. Messages of outboxes are counted here as well ([`Mailbox::admit`]), which bounds
+//! them over all connections of the worker. Nobody ever waits for room, so two workers that send to
+//! each other cannot lock up.
+//!
+//! # Why no wake-up is lost
+//!
+//! The worker sets `sleeping` and *then* looks at the queue under its lock; a sender queues under the
+//! lock and *then* looks at `sleeping`. Whoever takes the lock second sees the other: if that is the
+//! worker, it finds the command and does not sleep; if that is the sender, the lock has carried the
+//! store of `sleeping` over to it, and it wakes. The lock orders everything, so `Relaxed` is enough for
+//! the flag itself; the swap makes sure that of many senders one wakes. `tests/loom.rs` explores every
+//! interleaving of this.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::id::Key;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
+
+/// Ends a worker's wait; may be called from any thread, any number of times.
+pub(crate) trait Wake: Send + Sync {
+    /// Makes the current or the next wait return at once.
+    fn wake(&self);
+}
+
+/// What a worker is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// The outbox of this connection has something for it.
+    Ready(Key),
+    /// The driver has new sockets.
+    Arrivals,
+    /// Services have been told to end; look at each connection's service.
+    Shutdown,
+    /// The worker's thread ends after this turn.
+    Stop,
+}
+
+/// The queue of commands into one worker.
+pub(crate) struct Mailbox {
+    commands: Mutex<VecDeque<Command>>,
+    sleeping: AtomicBool,
+    messages: AtomicUsize,
+    messages_max: usize,
+    wake: Box<dyn Wake>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(wake: Box<dyn Wake>, messages_max: usize) -> Self {
+        Self {
+            commands: Mutex::new(VecDeque::new()),
+            sleeping: AtomicBool::new(false),
+            messages: AtomicUsize::new(0),
+            messages_max,
+            wake,
+        }
+    }
+
+    /// Queues a command and wakes the worker if it sleeps. Threads: any. Never blocks for room.
+    pub(crate) fn push(&self, command: Command) {
+        lock(&self.commands).push_back(command);
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed) {
+            self.wake.wake();
+        }
+    }
+
+    /// Counts a message into the worker, unless it holds the most it may. Threads: any.
+    pub(crate) fn admit(&self) -> bool {
+        let admitted = self.messages.fetch_add(1, Ordering::Relaxed) < self.messages_max;
+        if !admitted {
+            self.release(1);
+        }
+        admitted
+    }
+
+    /// Counts a message into the worker that must not be refused: an answer to a message let in before.
+    pub(crate) fn admit_always(&self) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts messages out again.
+    pub(crate) fn release(&self, count: usize) {
+        self.messages.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Moves all commands behind those in `into`, an emptied queue in the usual case. Worker only.
+    pub(crate) fn take(&self, into: &mut VecDeque<Command>) {
+        let mut commands = lock(&self.commands);
+        if into.is_empty() {
+            std::mem::swap(&mut *commands, into);
+        } else {
+            into.append(&mut commands);
+        }
+    }
+
+    /// Announces that the worker is about to sleep; `false` when there is something to do first. Worker only.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::Relaxed);
+        let empty = lock(&self.commands).is_empty();
+        if !empty {
+            self.awake();
+        }
+        empty
+    }
+
+    /// The worker has woken, for whatever reason. Worker only.
+    pub(crate) fn awake(&self) {
+        self.sleeping.store(false, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").field("messages", &self.messages).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,432 @@
+//! The walk along a pipeline: codec, stages, handler, and back.
+//!
+//! ```text
+//!   input ─> decode ─> stage 0 ─> stage 1 ─> ... ─> terminal      inbound, in place
+//!   output <─ encode <─ stage 0 <─ stage 1 <─ ... <─┘             outbound, in place
+//! ```
+//! While stage k runs, the stages before it are free (`split_at_mut`), so its writes run outward
+//! through exactly those, at once and without re-entrancy. What cannot be done while a stage is
+//! borrowed (edits, injected messages) waits in the tail and is done after the message.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use log::debug;
+
+use super::context::Context;
+use super::handler::Terminal;
+use super::link::{Link, TypedLink};
+use super::stage::{Flow, Slot};
+use super::state::{Closing, Pause, State};
+use super::tail::{Action, Edit, Outlet, Place, Tail};
+use super::timers::OWNER_HANDLER;
+use super::turn::Turn;
+use super::{Event, Stage, TimerKey};
+use crate::codec::Codec;
+use crate::error::{CloseReason, Failure, Result};
+use crate::handle::{CloseRequest, Entry, FROM_HANDLE, JobResult, Outbox};
+
+/// A pipeline in its final form: everything of one connection whose types are known, in one box.
+pub(crate) struct Chain<C: Codec, T> {
+    codec: C,
+    terminal: T,
+    slots: Vec<Slot<C::In, C::Out>>,
+    tail: Tail<C::In, C::Out>,
+}
+
+impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
+    pub(crate) fn new(codec: C, slots: Vec<Slot<C::In, C::Out>>, terminal: T) -> Self {
+        Self { codec, terminal, slots, tail: Tail::new() }
+    }
+
+    /// Runs `call` at the handler's place.
+    fn at_terminal<R>(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        call: impl FnOnce(&mut T, &mut Context<'_, C::In, C::Out>) -> R,
+    ) -> R {
+        let mut cx = Context {
+            outer: &mut self.slots,
+            encoder: &mut self.codec,
+            tail: &mut self.tail,
+            state,
+            turn,
+            owner: OWNER_HANDLER,
+        };
+        call(&mut self.terminal, &mut cx)
+    }
+
+    /// Runs `call` at the place of one stage.
+    fn at_stage<R>(
+        &mut self,
+        index: usize,
+        state: &mut State,
+        turn: &mut Turn,
+        call: impl FnOnce(&mut dyn Stage<C::In, C::Out>, &mut Context<'_, C::In, C::Out>) -> R,
+    ) -> R {
+        let (outer, rest) = self.slots.split_at_mut(index);
+        let slot = &mut rest[0];
+        let mut cx = Context {
+            outer,
+            encoder: &mut self.codec,
+            tail: &mut self.tail,
+            state,
+            turn,
+            owner: slot.key,
+        };
+        call(&mut *slot.stage, &mut cx)
+    }
+
+    /// Passes a message through the stages from `first` on, and to the handler.
+    fn pass_inward(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        mut message: C::In,
+        first: usize,
+    ) -> Result<()> {
+        for index in first..self.slots.len() {
+            let flow = self.at_stage(index, state, turn, |stage, cx| {
+                stage.on_inbound(cx, &mut message)
+            })?;
+            match flow {
+                Flow::Next => {}
+                Flow::Stop => return Ok(()),
+                Flow::Take => {
+                    return self
+                        .at_stage(index, state, turn, |stage, cx| stage.on_taken(cx, message));
+                }
+            }
+        }
+        self.at_terminal(state, turn, |terminal, cx| terminal.on_message(cx, message))
+    }
+
+    fn pass_event(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        event: &Event,
+        first: usize,
+    ) -> Result<()> {
+        for index in first..self.slots.len() {
+            let flow = self.at_stage(index, state, turn, |stage, cx| stage.on_event(cx, event))?;
+            if flow != Flow::Next {
+                return Ok(());
+            }
+        }
+        self.at_terminal(state, turn, |terminal, cx| terminal.on_event(cx, event))
+    }
+
+    /// Does what callbacks have asked for, until they ask for nothing more.
+    fn settle(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        while let Some(action) = self.tail.next_action() {
+            match action {
+                Action::Edit(edit) => self.edit(state, turn, edit)?,
+                Action::Inject { from, message } => {
+                    let first = self.behind(from);
+                    self.pass_inward(state, turn, message, first)?;
+                }
+                Action::Fire { from, event } => {
+                    let first = self.behind(from);
+                    self.pass_event(state, turn, &event, first)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what callbacks have asked for, and hands over what the handler has staged.
+    fn finish(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        self.settle(state, turn)?;
+        self.at_terminal(state, turn, |terminal, cx| terminal.on_settled(cx))
+    }
+
+    /// The place behind a stage; the handler's when the stage has gone.
+    fn behind(&self, key: u32) -> usize {
+        let place = self.slots.iter().position(|slot| slot.key == key);
+        place.map_or(self.slots.len(), |index| index + 1)
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.name == name)
+    }
+
+    fn edit(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        edit: Edit<C::In, C::Out>,
+    ) -> Result<()> {
+        match edit {
+            Edit::Remove { name } => {
+                self.remove(state, turn, name);
+                Ok(())
+            }
+            Edit::Replace { old, name, stage } => match self.remove(state, turn, old) {
+                Some(index) => self.insert(state, turn, index, name, stage),
+                None => Ok(()),
+            },
+            Edit::Add { at, name, stage } => {
+                let index = match self.find(name) {
+                    Some(_) => self.remove(state, turn, name).unwrap_or_default(),
+                    None => self.place(state, at),
+                };
+                self.insert(state, turn, index, name, stage)
+            }
+        }
+    }
+
+    fn place(&self, state: &State, at: Place) -> usize {
+        let missing = |name| {
+            debug!(target: "netwheel::pipeline", "{}: no stage {name} to add next to", state.id);
+        };
+        match at {
+            Place::First => 0,
+            Place::Last => self.slots.len(),
+            Place::Before(name) => self.find(name).unwrap_or_else(|| {
+                missing(name);
+                0
+            }),
+            Place::After(name) => self.find(name).map_or_else(
+                || {
+                    missing(name);
+                    self.slots.len()
+                },
+                |index| index + 1,
+            ),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        index: usize,
+        name: &'static str,
+        stage: Box<dyn Stage<C::In, C::Out>>,
+    ) -> Result<()> {
+        self.slots.insert(index, Slot { name, key: state.new_owner(), stage });
+        self.at_stage(index, state, turn, |stage, cx| stage.on_open(cx))
+    }
+
+    fn remove(&mut self, state: &mut State, turn: &mut Turn, name: &str) -> Option<usize> {
+        let Some(index) = self.find(name) else {
+            debug!(target: "netwheel::pipeline", "{}: no stage {name} to take out", state.id);
+            return None;
+        };
+        self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
+        let slot = self.slots.remove(index);
+        state.timers.cancel_owner(slot.key);
+        self.tail.orphan_jobs(slot.key);
+        Some(index)
+    }
+
+    /// Sends a message of a handle, or one that had to wait behind those, from its place outward.
+    fn send_entry(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        entry: Entry<C::Out>,
+    ) -> Result<()> {
+        let place = match entry.from {
+            FROM_HANDLE | OWNER_HANDLER => None,
+            key => self.slots.iter().position(|slot| slot.key == key),
+        };
+        let mut cx = Context {
+            outer: match place {
+                Some(index) => &mut self.slots[..index],
+                None => &mut self.slots[..],
+            },
+            encoder: &mut self.codec,
+            tail: &mut self.tail,
+            state,
+            turn,
+            owner: entry.from,
+        };
+        cx.send_outward(entry.out, entry.done)
+    }
+
+    /// Encodes what handles have sent, until the output is above the high water mark.
+    fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        loop {
+            let Some(outlet) = &mut self.tail.outlet else { return Ok(()) };
+            if state.output.len() > state.options.limits.high_water_bytes {
+                return Ok(());
+            }
+            let Some(entry) = outlet.batch.pop_front() else {
+                match outlet.close.take() {
+                    Some(CloseRequest::AfterFlush(reason)) => {
+                        state.close(Closing::AfterFlush(reason));
+                    }
+                    Some(CloseRequest::Now(reason)) => state.close(Closing::Now(reason)),
+                    None => {}
+                }
+                return Ok(());
+            };
+            outlet.outbox.settle(entry.weight, &turn.mailbox);
+            self.send_entry(state, turn, entry)?;
+            self.settle(state, turn)?;
+        }
+    }
+
+    fn finish_job(&mut self, state: &mut State, turn: &mut Turn, result: JobResult) -> Result<()> {
+        let Some(deferred) = self.tail.deferred_mut() else { return Ok(()) };
+        let job = deferred.jobs.remove(result.job);
+        let Some(value) = result.value else {
+            return Err(Failure::with(CloseReason::Panic, "a job of the pool panicked"));
+        };
+        let Some(done) = job.done else {
+            turn.stats.stale_events.add(1);
+            return Ok(());
+        };
+        match self.slots.iter().position(|slot| slot.key == job.owner) {
+            Some(index) => self.at_stage(index, state, turn, |_, cx| done(cx, value))?,
+            None => self.at_terminal(state, turn, |_, cx| done(cx, value))?,
+        }
+        self.settle(state, turn)
+    }
+
+    /// Tries jobs again that found the pool full.
+    fn retry_jobs(&mut self, state: &mut State) {
+        let Some(deferred) = self.tail.deferred_mut() else { return };
+        let Some(pool) = deferred.pool.clone() else { return };
+        while let Some(task) = deferred.backlog.pop_front() {
+            if let Err(task) = pool.try_run(task) {
+                deferred.backlog.push_front(task);
+                return;
+            }
+        }
+        deferred.pool = None;
+        state.resume(Pause::JOBS);
+    }
+}
+
+impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
+    fn attach(&mut self, state: &mut State, turn: &mut Turn) {
+        if let Some(outlet) = &self.tail.outlet {
+            outlet.outbox.place(&turn.mailbox, state.id);
+        }
+    }
+
+    fn open(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        for index in 0..self.slots.len() {
+            self.slots[index].key = state.new_owner();
+        }
+        if let Some(outlet) = &self.tail.outlet {
+            outlet.outbox.opened(state.peer);
+        }
+        for index in 0..self.slots.len() {
+            self.at_stage(index, state, turn, |stage, cx| stage.on_open(cx))?;
+        }
+        self.at_terminal(state, turn, |terminal, cx| terminal.on_open(cx))?;
+        self.finish(state, turn)
+    }
+
+    fn ingest(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        input: &mut BytesMut,
+        eof: bool,
+    ) -> Result<()> {
+        while !state.stops_decoding() {
+            let decoded =
+                if eof { self.codec.decode_eof(input) } else { self.codec.decode(input) };
+            turn.stats.decode_errors.add(self.codec.take_skipped());
+            let message = decoded.map_err(|failure| {
+                turn.stats.decode_errors.add(1);
+                failure.blame(CloseReason::ProtocolError)
+            })?;
+            let Some(message) = message else { break };
+            turn.stats.messages_in.add(1);
+            self.pass_inward(state, turn, message, 0)?;
+            self.settle(state, turn)?;
+        }
+        self.at_terminal(state, turn, |terminal, cx| terminal.on_read_complete(cx))?;
+        self.finish(state, turn)
+    }
+
+    fn drain(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        if let Some(outlet) = &mut self.tail.outlet {
+            let taken = outlet.outbox.take(&mut outlet.batch);
+            outlet.close = taken.close.or(outlet.close);
+            if let Some(CloseRequest::Now(reason)) = outlet.close {
+                state.close(Closing::Now(reason));
+                return Ok(());
+            }
+            for result in taken.results {
+                self.finish_job(state, turn, result)?;
+            }
+        }
+        self.drain_outbox(state, turn)?;
+        self.retry_jobs(state);
+        self.at_terminal(state, turn, |terminal, cx| terminal.on_ready(cx))?;
+        self.finish(state, turn)
+    }
+
+    fn event(&mut self, state: &mut State, turn: &mut Turn, event: Event) -> Result<()> {
+        self.pass_event(state, turn, &event, 0)?;
+        self.finish(state, turn)
+    }
+
+    fn timer(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        owner: u32,
+        key: TimerKey,
+    ) -> Result<()> {
+        let event = Event::Timer(key);
+        match self.slots.iter().position(|slot| slot.key == owner) {
+            Some(index) => {
+                self.at_stage(index, state, turn, |stage, cx| stage.on_event(cx, &event))?;
+            }
+            None => self.at_terminal(state, turn, |terminal, cx| terminal.on_event(cx, &event))?,
+        }
+        self.finish(state, turn)
+    }
+
+    fn tell_output_bytes(&self, bytes: usize) {
+        if let Some(outlet) = &self.tail.outlet {
+            outlet.outbox.tell_output_bytes(bytes);
+        }
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.terminal.is_idle() && self.tail.jobs_are_done() && self.tail.outlet_is_empty()
+    }
+
+    fn removed(&mut self, state: &mut State, turn: &mut Turn) {
+        for index in (0..self.slots.len()).rev() {
+            self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
+        }
+        self.shut_outbox(turn, CloseReason::Local);
+    }
+
+    fn close(&mut self, state: &mut State, turn: &mut Turn, reason: CloseReason) {
+        self.at_terminal(state, turn, |terminal, cx| terminal.on_close(cx, reason));
+        for index in (0..self.slots.len()).rev() {
+            self.at_stage(index, state, turn, |stage, cx| stage.on_close(cx, reason));
+        }
+    }
+
+    fn shut_outbox(&mut self, turn: &mut Turn, reason: CloseReason) {
+        let Some(outlet) = self.tail.outlet.take() else { return };
+        for entry in outlet.batch {
+            outlet.outbox.settle(entry.weight, &turn.mailbox);
+            if let Some(done) = entry.done {
+                done.complete(Err(reason));
+            }
+        }
+        outlet.outbox.shut_down(reason);
+    }
+}
+
+impl<C: Codec, T: Terminal<C::In, C::Out>> TypedLink<C::Out> for Chain<C, T> {
+    fn adopt(&mut self, outbox: Arc<Outbox<C::Out>>) {
+        outbox.weigh_by(C::weigh);
+        let outlet = Outlet { outbox, batch: std::collections::VecDeque::new(), close: None };
+        self.tail.outlet = Some(Box::new(outlet));
+    }
+}

@@ -1,0 +1,452 @@
+//! What a stage or handler may do during one call.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stage::{Flow, Slot};
+use super::state::{Closing, Pause, State};
+use super::tail::{Action, Edit, Job, Outlet, Place, Tail};
+use super::timers::Due;
+use super::turn::Turn;
+use super::{AnyPipeline, Attributes, Event, Stage, TimerKey};
+use crate::address::Address;
+use crate::buffer::Output;
+use crate::clock::Instant;
+use crate::codec::Codec;
+use crate::completion::Completion;
+use crate::error::{CloseReason, Failure, Result, TrySendError};
+use crate::executor::{Executor, Task, WhenFull};
+use crate::handle::{Announce, ConnectionHandle, Entry, JobResult, Outbox, refuse};
+use crate::id::ConnectionId;
+use crate::limits::LANE_MESSAGES_MAX;
+
+/// The encoding half of a codec, behind one virtual call a message.
+pub(crate) trait Encode<Out> {
+    fn encode(&mut self, out: Out, dst: &mut Output) -> Result<()>;
+    fn weigher(&self) -> fn(&Out) -> usize;
+}
+
+impl<C: Codec> Encode<C::Out> for C {
+    fn encode(&mut self, out: C::Out, dst: &mut Output) -> Result<()> {
+        Codec::encode(self, out, dst)
+    }
+
+    fn weigher(&self) -> fn(&C::Out) -> usize {
+        C::weigh
+    }
+}
+
+/// What a stage or handler is given during one call: the connection, seen from its place in the chain.
+///
+/// Writes go outward through the stages before it, at once; edits, injected messages and fired events
+/// take effect after the current message, in the order in which they were asked for.
+///
+/// Threads: the connection's worker. Cost: borrows only, nothing is allocated to make one.
+pub struct Context<'a, In: 'static, Out: 'static> {
+    pub(crate) outer: &'a mut [Slot<In, Out>],
+    pub(crate) encoder: &'a mut dyn Encode<Out>,
+    pub(crate) tail: &'a mut Tail<In, Out>,
+    pub(crate) state: &'a mut State,
+    pub(crate) turn: &'a mut Turn,
+    pub(crate) owner: u32,
+}
+
+enum Unsent<Out> {
+    Refused(TrySendError<Out>),
+    Failed(Failure),
+}
+
+/// Sending.
+impl<In: 'static, Out: 'static> Context<'_, In, Out> {
+    /// Sends `out` outward through the stages before this one; it leaves at the end of the turn.
+    ///
+    /// # Errors
+    ///
+    /// What a stage or the codec failed with; [`CloseReason::OverLimit`] when the connection's output
+    /// is full (use [`try_write`](Self::try_write) to get the message back). Passed on by `?`, each of
+    /// them closes the connection.
+    pub fn write(&mut self, out: Out) -> Result<()> {
+        self.send(out, None).map_err(Failure::from)
+    }
+
+    /// Sends `out` like [`write`](Self::write) and calls `done` exactly once: with `Ok` when the
+    /// kernel has taken its last byte, with the reason when the connection ended before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    pub fn write_then(
+        &mut self,
+        out: Out,
+        done: impl FnOnce(Result<(), CloseReason>) + Send + 'static,
+    ) -> Result<()> {
+        self.send(out, Some(Completion::new(done))).map_err(Failure::from)
+    }
+
+    /// Sends `out`, or gives it back.
+    ///
+    /// A stage or codec that fails closes the connection after this callback, as it does for a message
+    /// of a [`ConnectionHandle`].
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] when the connection's output is at its bound,
+    /// [`TrySendError::Closed`] when it is closing.
+    pub fn try_write(&mut self, out: Out) -> Result<(), TrySendError<Out>> {
+        match self.send(out, None) {
+            Ok(()) => Ok(()),
+            Err(Unsent::Refused(refused)) => Err(refused),
+            Err(Unsent::Failed(failure)) => {
+                self.state.fail(failure);
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&mut self, out: Out, done: Option<Completion>) -> Result<(), Unsent<Out>> {
+        if !self.state.accepts_output() {
+            return Err(Unsent::Refused(refuse(TrySendError::Closed(out), done)));
+        }
+        let queued = self.queued_bytes();
+        let weight = (self.encoder.weigher())(&out);
+        if queued > 0 && queued + weight > self.state.options.limits.output_bytes_max {
+            return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
+        }
+        if !self.state.outbound
+            && self.tail.must_wait()
+            && let Some(outlet) = &self.tail.outlet
+        {
+            outlet.outbox.defer(Entry::new(out, done, self.owner));
+            return Ok(());
+        }
+        self.send_outward(out, done).map_err(Unsent::Failed)
+    }
+
+    /// Passes `out` through the stages before this one and encodes it.
+    pub(crate) fn send_outward(&mut self, mut out: Out, done: Option<Completion>) -> Result<()> {
+        let outbound = std::mem::replace(&mut self.state.outbound, true);
+        let passed = self.pass_outward(&mut out);
+        self.state.outbound = outbound;
+        if !passed? {
+            return Ok(());
+        }
+        if self.state.output.wants_buffer() {
+            self.state.output.lend_buffer(self.turn.spare.take());
+        }
+        self.encoder.encode(out, &mut self.state.output)?;
+        self.turn.stats.messages_out.add(1);
+        if let Some(done) = done {
+            self.state.complete_when_flushed(done);
+        }
+        Ok(())
+    }
+
+    fn pass_outward(&mut self, out: &mut Out) -> Result<bool> {
+        for index in (0..self.outer.len()).rev() {
+            let (outer, rest) = self.outer.split_at_mut(index);
+            let slot = &mut rest[0];
+            let mut cx = Context {
+                outer,
+                encoder: &mut *self.encoder,
+                tail: &mut *self.tail,
+                state: &mut *self.state,
+                turn: &mut *self.turn,
+                owner: slot.key,
+            };
+            if slot.stage.on_outbound(&mut cx, out)? != Flow::Next {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A handle to this connection, for other threads.
+    pub fn handle(&mut self) -> ConnectionHandle<Out> {
+        ConnectionHandle(Arc::clone(&self.outlet().outbox))
+    }
+
+    pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
+        let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
+        self.tail.outlet.get_or_insert_with(|| {
+            let max = state.options.limits.output_bytes_max;
+            let outbox = Outbox::new(state.peer, max, weigh);
+            outbox.place(&turn.mailbox, state.id);
+            outbox.opened(state.peer);
+            outbox.tell_output_bytes(state.output.len());
+            Box::new(Outlet { outbox, batch: VecDeque::new(), close: None })
+        })
+    }
+
+    /// Writes what is queued to the socket as soon as this callback has returned, rather than at the
+    /// end of the turn: for an answer that must not wait for the rest of a long batch.
+    pub fn flush(&mut self) {
+        self.state.flush_now = true;
+    }
+
+    /// Bytes that wait to be sent: output, and messages of handles by their weight.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        let waiting = self.tail.outlet.as_ref().map_or(0, |outlet| outlet.outbox.waiting_bytes());
+        self.state.output.len() + waiting
+    }
+
+    /// Whether output is below the high water mark, or has come down to the low one since it was above.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        !self.state.above_high_water
+            && self.queued_bytes() <= self.state.options.limits.high_water_bytes
+    }
+}
+
+/// The chain.
+impl<In: 'static, Out: 'static> Context<'_, In, Out> {
+    /// Edits the chain; the edits apply after the current message.
+    pub fn pipeline(&mut self) -> Edits<'_, In, Out> {
+        Edits { tail: &mut *self.tail }
+    }
+
+    /// Sends `message` inward from this place, after the current message.
+    pub fn inject(&mut self, message: In) {
+        let action = Action::Inject { from: self.owner, message };
+        self.tail.deferred().actions.push_back(action);
+    }
+
+    /// Tells the stages behind this one and the handler about `event`, after the current message.
+    pub fn fire(&mut self, event: impl Any) {
+        let event = Event::User(Box::new(event));
+        self.tail.deferred().actions.push_back(Action::Fire { from: self.owner, event });
+    }
+
+    /// Swaps codec, stages and handler for those of `pipeline`, after the current message.
+    ///
+    /// Bytes that have arrived and were not decoded go to the new codec. What was written before,
+    /// also in this callback, leaves in the old encoding. Old handles answer `Closed` from then on.
+    pub fn upgrade(&mut self, pipeline: impl Into<AnyPipeline>) {
+        self.state.rare().upgrade = Some(pipeline.into().into_link());
+    }
+}
+
+/// Time.
+impl<In: 'static, Out: 'static> Context<'_, In, Out> {
+    /// The moment the turn began. Cheap; a clock reading shared by everything in the turn.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.turn.now
+    }
+
+    /// Tells this stage or handler [`Event::Timer`] once, `after` from now; arming a key again moves it.
+    ///
+    /// Never early, at most a tick (1 ms) and the current turn late. The timer goes when its stage goes.
+    /// Cost: O(1), and one reading of the clock, so that a long turn makes no timer early.
+    pub fn timer(&mut self, after: Duration, key: TimerKey) {
+        let at = self.turn.clock.now() + after;
+        self.state.timers.arm(at, self.owner, Due::Tell(key));
+    }
+
+    /// Disarms a timer of this stage or handler.
+    pub fn cancel_timer(&mut self, key: TimerKey) {
+        self.state.timers.cancel(self.owner, Due::Tell(key));
+    }
+
+    /// Closes the connection with `reason`, `after` from now, unless it is cancelled or this stage goes before.
+    pub fn deadline(&mut self, after: Duration, reason: CloseReason) {
+        let at = self.turn.clock.now() + after;
+        self.state.timers.arm(at, self.owner, Due::Close(reason));
+    }
+
+    /// Lifts the deadline with this reason.
+    pub fn cancel_deadline(&mut self, reason: CloseReason) {
+        self.state.timers.cancel(self.owner, Due::Close(reason));
+    }
+}
+
+/// The connection.
+impl<In: 'static, Out: 'static> Context<'_, In, Out> {
+    /// Closes the connection once this callback has returned; what is queued does not leave.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.state.close(Closing::Now(reason));
+    }
+
+    /// Closes the connection once everything queued has left; nothing more is read or written.
+    pub fn close_after_flush(&mut self, reason: CloseReason) {
+        self.state.close(Closing::AfterFlush(reason));
+    }
+
+    /// Stops reading: no message is delivered after this callback until [`resume_reading`](Self::resume_reading).
+    pub fn pause_reading(&mut self) {
+        self.state.pause(Pause::USER);
+    }
+
+    /// Reads again, unless another reason (output, a full lane) pauses it too.
+    pub fn resume_reading(&mut self) {
+        self.state.resume(Pause::USER);
+    }
+
+    /// The connection's name.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.state.id
+    }
+
+    /// The other side.
+    #[must_use]
+    pub fn peer(&self) -> Address {
+        self.state.peer.address
+    }
+
+    /// This side.
+    #[must_use]
+    pub fn local(&self) -> Address {
+        self.state.peer.local
+    }
+
+    /// The value of type `T` that is kept with the connection. Never allocates.
+    #[must_use]
+    pub fn attribute<T: 'static>(&self) -> Option<&T> {
+        self.state.rare_ref()?.attributes.get()
+    }
+
+    /// The values that are kept with the connection.
+    pub fn attributes(&mut self) -> &mut Attributes {
+        &mut self.state.rare().attributes
+    }
+}
+
+/// Work elsewhere.
+impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
+    /// Runs `job` on the pool, and `done` with its result back here, as the same stage or handler.
+    ///
+    /// Jobs of one connection may run at once and end in any order. When the stage or the connection
+    /// has gone meanwhile, the result is dropped. A panic in `job` closes the connection. When the
+    /// pool is full the job waits and reading pauses.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseReason::OverLimit`] when the pool is full and it rejects, or when 64 jobs of this
+    /// connection wait for it already.
+    pub fn offload<T, J, D>(&mut self, pool: &Executor, job: J, done: D) -> Result<()>
+    where
+        T: Send + 'static,
+        J: FnOnce() -> T + Send + 'static,
+        D: FnOnce(&mut Context<'_, In, Out>, T) -> Result<()> + 'static,
+    {
+        let outbox: Arc<dyn Announce> = self.outlet().outbox.clone();
+        let deferred = self.tail.deferred();
+        if deferred.backlog.len() >= LANE_MESSAGES_MAX {
+            return Err(Failure::with(CloseReason::OverLimit, "too many jobs wait for the pool"));
+        }
+        let vacant = deferred.jobs.vacant_entry();
+        let task = task(vacant.key(), job, Arc::clone(&outbox));
+        let refused = match pool.try_run(task) {
+            Ok(()) => None,
+            Err(_) if pool.when_full() == WhenFull::Reject => {
+                return Err(Failure::with(CloseReason::OverLimit, "the pool is full"));
+            }
+            Err(task) => Some(task),
+        };
+        vacant.insert(Job {
+            owner: self.owner,
+            done: Some(Box::new(move |cx, value| match value.downcast() {
+                Ok(value) => done(cx, *value),
+                Err(_) => unreachable!("a job's result has the job's type"),
+            })),
+        });
+        if let Some(task) = refused {
+            deferred.backlog.push_back(task);
+            deferred.pool = Some(pool.clone());
+            self.state.pause(Pause::JOBS);
+            pool.notify_when_free(outbox);
+        }
+        Ok(())
+    }
+}
+
+/// A job as the pool runs it: its result, or the news of its panic, goes to the outbox.
+fn task<T: Send + 'static>(
+    key: usize,
+    job: impl FnOnce() -> T + Send + 'static,
+    outbox: Arc<dyn Announce>,
+) -> Task {
+    Box::new(move || {
+        let value = catch_unwind(AssertUnwindSafe(job)).ok();
+        let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
+        outbox.push_result(JobResult { job: key, value });
+    })
+}
+
+impl<Out> From<Unsent<Out>> for Failure {
+    fn from(unsent: Unsent<Out>) -> Self {
+        match unsent {
+            Unsent::Failed(failure) => failure,
+            Unsent::Refused(refused) => Self::with(refused.reason(), refused.to_string()),
+        }
+    }
+}
+
+/// Edits of the chain, to apply after the current message; each answers itself, so they can be strung together.
+///
+/// An edit that names a missing stage does nothing, but `add_before` and `add_after`, which then add
+/// first and last; both are told in the log at debug level. Names are unique: adding one that is there
+/// already replaces it in its place.
+pub struct Edits<'a, In: 'static, Out: 'static> {
+    tail: &'a mut Tail<In, Out>,
+}
+
+impl<In: 'static, Out: 'static> Edits<'_, In, Out> {
+    /// Adds a stage next to the codec.
+    pub fn add_first(&mut self, name: &'static str, stage: impl Stage<In, Out>) -> &mut Self {
+        self.add(Place::First, name, Box::new(stage))
+    }
+
+    /// Adds a stage next to the handler.
+    pub fn add_last(&mut self, name: &'static str, stage: impl Stage<In, Out>) -> &mut Self {
+        self.add(Place::Last, name, Box::new(stage))
+    }
+
+    /// Adds a stage on the codec's side of `at`.
+    pub fn add_before(
+        &mut self,
+        at: &'static str,
+        name: &'static str,
+        stage: impl Stage<In, Out>,
+    ) -> &mut Self {
+        self.add(Place::Before(at), name, Box::new(stage))
+    }
+
+    /// Adds a stage on the handler's side of `at`.
+    pub fn add_after(
+        &mut self,
+        at: &'static str,
+        name: &'static str,
+        stage: impl Stage<In, Out>,
+    ) -> &mut Self {
+        self.add(Place::After(at), name, Box::new(stage))
+    }
+
+    /// Puts a stage in the place of `old`.
+    pub fn replace(
+        &mut self,
+        old: &'static str,
+        name: &'static str,
+        stage: impl Stage<In, Out>,
+    ) -> &mut Self {
+        self.push(Edit::Replace { old, name, stage: Box::new(stage) })
+    }
+
+    /// Takes a stage out; its timers go with it.
+    pub fn remove(&mut self, name: &'static str) -> &mut Self {
+        self.push(Edit::Remove { name })
+    }
+
+    fn add(&mut self, at: Place, name: &'static str, stage: Box<dyn Stage<In, Out>>) -> &mut Self {
+        self.push(Edit::Add { at, name, stage })
+    }
+
+    fn push(&mut self, edit: Edit<In, Out>) -> &mut Self {
+        self.tail.deferred().actions.push_back(Action::Edit(edit));
+        self
+    }
+}

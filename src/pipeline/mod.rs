@@ -1,0 +1,36 @@
+//! The pipeline: codec, stages, handler, and what they are given.
+//!
+//! ```text
+//!  socket bytes <-> [codec: bytes <-> messages] <-> [stages...] <-> handler
+//!                      static type                  run-time list   static type
+//! ```
+//! The builder is typed and erases itself when the handler is named, so codec and handler are inlined
+//! into each other and one virtual call leads in per readiness event. Stages are boxed, named and
+//! editable at any time, also from inside a callback; messages pass them in place.
+
+mod attributes;
+mod builder;
+mod chain;
+mod context;
+mod event;
+mod handler;
+mod lane;
+mod link;
+mod stage;
+mod state;
+mod tail;
+mod timers;
+mod turn;
+
+pub use attributes::Attributes;
+pub use builder::{AnyPipeline, Pipeline, PipelineBuilder};
+pub use context::{Context, Edits};
+pub use event::Event;
+pub use handler::Handler;
+pub use lane::{LaneContext, PoolHandler};
+pub(crate) use link::Link;
+pub use stage::{Flow, Stage};
+pub(crate) use state::{Closing, Pause, State};
+pub use timers::TimerKey;
+pub(crate) use timers::{Due, OWNER_LIBRARY};
+pub(crate) use turn::Turn;

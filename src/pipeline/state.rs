@@ -1,0 +1,202 @@
+//! The untyped part of a connection that callbacks see.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use log::{Level, log};
+
+use crate::address::Peer;
+use crate::buffer::Output;
+use crate::clock::Instant;
+use crate::completion::Completion;
+use crate::error::{CloseReason, Failure, Initiator};
+use crate::id::ConnectionId;
+use crate::options::Options;
+
+use super::timers::Timers;
+use super::{Attributes, Link};
+
+/// Why a connection is not read at the moment; several may hold at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause(u8);
+
+impl Pause {
+    /// A callback asked for it.
+    pub(crate) const USER: Self = Self(1);
+    /// Output is above the high water mark.
+    pub(crate) const OUTPUT: Self = Self(1 << 1);
+    /// The lane or the executor is full.
+    pub(crate) const LANE: Self = Self(1 << 2);
+    /// Too many jobs of the connection wait for the pool.
+    pub(crate) const JOBS: Self = Self(1 << 3);
+}
+
+/// How far a connection has come towards its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    No,
+    /// Nothing more is read; what was read is answered, then flushed, then the connection closes.
+    AfterAnswers(CloseReason),
+    /// What is queued leaves, then the connection closes.
+    AfterFlush(CloseReason),
+    /// As soon as the callback returns.
+    Now(CloseReason),
+}
+
+/// The untyped, per-connection part of what callbacks see.
+pub(crate) struct State {
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: Peer,
+    pub(crate) options: Arc<Options>,
+    pub(crate) output: Output,
+    pub(crate) timers: Timers,
+    pub(crate) closing: Closing,
+    pauses: u8,
+    /// Whether output has crossed the high water mark and not yet come down to the low one.
+    pub(crate) above_high_water: bool,
+    /// Whether a message is passing the stages outward: writes then go straight on.
+    pub(crate) outbound: bool,
+    /// Whether a callback wants what is queued to leave before the end of the turn.
+    pub(crate) flush_now: bool,
+    /// Whether the write-stall deadline is armed.
+    pub(crate) stall_armed: bool,
+    /// The key of the next stage.
+    owner_next: u32,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few connections need.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) attributes: Attributes,
+    /// Writes to be answered, by the place in the stream at which their last byte ends.
+    pub(crate) completions: VecDeque<(u64, Completion)>,
+    /// The pipeline that takes over after the current message.
+    pub(crate) upgrade: Option<Box<dyn Link>>,
+}
+
+impl State {
+    pub(crate) fn new(id: ConnectionId, peer: Peer, options: Arc<Options>) -> Self {
+        Self {
+            id,
+            peer,
+            options,
+            output: Output::new(),
+            timers: Timers::default(),
+            closing: Closing::No,
+            pauses: 0,
+            above_high_water: false,
+            outbound: false,
+            flush_now: false,
+            stall_armed: false,
+            owner_next: 1,
+            rare: None,
+        }
+    }
+
+    /// A key for a stage, never used before on this connection.
+    pub(crate) fn new_owner(&mut self) -> u32 {
+        let owner = self.owner_next;
+        self.owner_next += 1;
+        owner
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn rare_ref(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    pub(crate) fn rare_mut(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
+    }
+
+    pub(crate) fn pause(&mut self, why: Pause) {
+        self.pauses |= why.0;
+    }
+
+    pub(crate) fn resume(&mut self, why: Pause) {
+        self.pauses &= !why.0;
+    }
+
+    pub(crate) fn is_paused_by(&self, why: Pause) -> bool {
+        self.pauses & why.0 != 0
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.pauses != 0
+    }
+
+    /// Asks for the end; the first asker of a kind stays, and a harder end outranks a softer one.
+    pub(crate) fn close(&mut self, how: Closing) {
+        let rank = |closing| match closing {
+            Closing::No => 0,
+            Closing::AfterAnswers(_) => 1,
+            Closing::AfterFlush(_) => 2,
+            Closing::Now(_) => 3,
+        };
+        if rank(how) > rank(self.closing) {
+            self.closing = how;
+        }
+    }
+
+    /// Ends the connection because a callback failed, and says so in the log.
+    #[expect(clippy::needless_pass_by_value, reason = "a failure is dealt with once")]
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        let level = match failure.reason().initiator() {
+            Initiator::Remote => Level::Warn,
+            Initiator::Library | Initiator::User => Level::Error,
+        };
+        // Escaped: the text may quote the peer, whose control bytes must not reach a terminal.
+        let text = failure.to_string();
+        log!(target: "netwheel::connection", level, "{} {}: closing: {}",
+            self.id, self.peer.address, text.escape_debug());
+        // What was answered before still leaves; nothing more is read or called.
+        self.close(Closing::AfterFlush(failure.reason()));
+    }
+
+    /// Whether messages may still be written.
+    pub(crate) fn accepts_output(&self) -> bool {
+        matches!(self.closing, Closing::No | Closing::AfterAnswers(_))
+    }
+
+    /// Whether the decoder must stop after the current message.
+    pub(crate) fn stops_decoding(&self) -> bool {
+        self.pauses != 0
+            || !self.accepts_output()
+            || self.rare.as_ref().is_some_and(|rare| rare.upgrade.is_some())
+            || self.output.len() > self.options.limits.high_water_bytes
+    }
+
+    /// Notes that the write whose last byte is now queued is to be answered once it has left.
+    pub(crate) fn complete_when_flushed(&mut self, done: Completion) {
+        let end = self.output.flushed() + self.output.len() as u64;
+        self.rare().completions.push_back((end, done));
+    }
+
+    /// Answers the writes whose last byte has left.
+    pub(crate) fn complete_flushed(&mut self) {
+        let flushed = self.output.flushed();
+        let Some(rare) = &mut self.rare else { return };
+        while let Some((end, _)) = rare.completions.front()
+            && *end <= flushed
+        {
+            let (_, done) = rare.completions.pop_front().expect("the front was looked at");
+            done.complete(Ok(()));
+        }
+    }
+
+    /// Answers all writes that have not left with `reason`.
+    pub(crate) fn fail_completions(&mut self, reason: CloseReason) {
+        let Some(rare) = &mut self.rare else { return };
+        for (_, done) in std::mem::take(&mut rare.completions) {
+            done.complete(Err(reason));
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}

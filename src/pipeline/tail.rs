@@ -1,0 +1,117 @@
+//! What a callback asked for and the chain does once it has returned.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::{Context, Event, Stage};
+use crate::error::Result;
+use crate::executor::Task;
+use crate::handle::{CloseRequest, Entry, Outbox};
+
+/// An edit of the chain.
+pub(crate) enum Edit<In, Out> {
+    Add { at: Place, name: &'static str, stage: Box<dyn Stage<In, Out>> },
+    Replace { old: &'static str, name: &'static str, stage: Box<dyn Stage<In, Out>> },
+    Remove { name: &'static str },
+}
+
+/// Where a stage is added.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    First,
+    Last,
+    Before(&'static str),
+    After(&'static str),
+}
+
+/// Something to be done after the current message, in the order in which it was asked for.
+pub(crate) enum Action<In, Out> {
+    Edit(Edit<In, Out>),
+    /// A message that enters behind the stage that injected it.
+    Inject { from: u32, message: In },
+    /// An event that starts behind the stage that fired it.
+    Fire { from: u32, event: Event },
+}
+
+type Done<In, Out> =
+    Box<dyn FnOnce(&mut Context<'_, In, Out>, Box<dyn Any + Send>) -> Result<()>>;
+
+/// A job on the pool, and what is to happen with its result; nothing, once its stage has gone.
+pub(crate) struct Job<In, Out> {
+    pub(crate) owner: u32,
+    pub(crate) done: Option<Done<In, Out>>,
+}
+
+/// The typed, per-connection part of what callbacks see; both halves only exist once they are used.
+pub(crate) struct Tail<In, Out> {
+    deferred: Option<Box<Deferred<In, Out>>>,
+    pub(crate) outlet: Option<Box<Outlet<Out>>>,
+}
+
+pub(crate) struct Deferred<In, Out> {
+    pub(crate) actions: VecDeque<Action<In, Out>>,
+    pub(crate) jobs: Slab<Job<In, Out>>,
+    /// Jobs that found the pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
+    pub(crate) backlog: VecDeque<Task>,
+    pub(crate) pool: Option<crate::executor::Executor>,
+}
+
+/// The worker's end of the outbox.
+pub(crate) struct Outlet<Out> {
+    pub(crate) outbox: Arc<Outbox<Out>>,
+    /// Taken out of the outbox and not yet encoded: the output was above the high water mark.
+    pub(crate) batch: VecDeque<Entry<Out>>,
+    /// Asked for behind the batch.
+    pub(crate) close: Option<CloseRequest>,
+}
+
+impl<In, Out> Tail<In, Out> {
+    pub(crate) const fn new() -> Self {
+        Self { deferred: None, outlet: None }
+    }
+
+    pub(crate) fn deferred(&mut self) -> &mut Deferred<In, Out> {
+        self.deferred.get_or_insert_with(|| {
+            Box::new(Deferred {
+                actions: VecDeque::new(),
+                jobs: Slab::new(),
+                backlog: VecDeque::new(),
+                pool: None,
+            })
+        })
+    }
+
+    pub(crate) fn deferred_mut(&mut self) -> Option<&mut Deferred<In, Out>> {
+        self.deferred.as_deref_mut()
+    }
+
+    pub(crate) fn next_action(&mut self) -> Option<Action<In, Out>> {
+        self.deferred.as_mut()?.actions.pop_front()
+    }
+
+    /// Whether a write of a callback must queue up behind messages of handles.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.outlet.as_ref().is_some_and(|outlet| outlet.outbox.is_waiting())
+    }
+
+    pub(crate) fn jobs_are_done(&self) -> bool {
+        self.deferred.as_ref().is_none_or(|deferred| deferred.jobs.is_empty())
+    }
+
+    pub(crate) fn outlet_is_empty(&self) -> bool {
+        self.outlet.as_ref().is_none_or(|outlet| !outlet.outbox.is_waiting())
+    }
+
+    /// Forgets what was to happen with the results of a stage's jobs.
+    pub(crate) fn orphan_jobs(&mut self, owner: u32) {
+        let Some(deferred) = &mut self.deferred else { return };
+        for (_, job) in &mut deferred.jobs {
+            if job.owner == owner {
+                job.done = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a reactor counts, without a shared cache line on the path of a message.
+//!
+//! Every worker has counters of its own that only it writes; whoever asks adds them up.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::error::CloseReason;
+
+/// A number that one thread writes and any thread reads: a plain load and store, no locked instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one worker; aligned so that no two workers write one cache line (or pair of them).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerStats {
+    pub(crate) accepted: Counter,
+    pub(crate) connected: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) messages_in: Counter,
+    pub(crate) messages_out: Counter,
+    pub(crate) decode_errors: Counter,
+    /// Of listeners of the worker's own.
+    pub(crate) accept_errors: Counter,
+    pub(crate) stale_events: Counter,
+    pub(crate) timers_live: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) loop_turns: Counter,
+    pub(crate) closes: [Counter; CloseReason::ALL.len()],
+    /// Connections on the worker and on their way to it. Written by the acceptor too, hence not a [`Counter`].
+    pub(crate) connections: Connections,
+}
+
+/// Connections on one worker, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Connections(AtomicUsize);
+
+impl Connections {
+    pub(crate) fn enter(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of an acceptor.
+#[derive(Debug, Default)]
+pub(crate) struct AcceptStats {
+    pub(crate) refused: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+}
+
+/// What a reactor or server has counted so far; the keys are those of the stats files.
+///
+/// Counters of different workers are read one after the other, so a busy reactor's figures may be off
+/// by what happened meanwhile; at rest they add up: accepted + connected = closed + active.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections let in.
+    pub accepted: u64,
+    /// Connections dialled and established.
+    pub connected: u64,
+    /// Connections that ended, of either kind.
+    pub closed: u64,
+    /// Connections turned away by a limit; not in `accepted`.
+    pub refused: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Messages decoded (raw bytes: reads).
+    pub messages_in: u64,
+    /// Messages encoded (raw bytes: writes).
+    pub messages_out: u64,
+    /// Frames that broke the protocol.
+    pub decode_errors: u64,
+    /// Errors of accept.
+    pub accept_errors: u64,
+    /// Events, timers and replies for a connection that had gone.
+    pub stale_events: u64,
+    /// Timers armed at this moment.
+    pub timers_live: u64,
+    /// Messages and jobs waiting in the executors that the reactor's own connections use.
+    pub pool_queued: u64,
+    /// Panics caught in handlers, stages, codecs and jobs.
+    pub panics: u64,
+    /// Turns of all loops.
+    pub loop_turns: u64,
+    closes: [u64; CloseReason::ALL.len()],
+}
+
+impl Stats {
+    /// Connections that ended for `reason`.
+    #[must_use]
+    pub fn closes(&self, reason: CloseReason) -> u64 {
+        self.closes[reason as usize]
+    }
+
+    /// Connections open at this moment.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        (self.accepted + self.connected).saturating_sub(self.closed)
+    }
+
+    pub(crate) fn add_worker(&mut self, worker: &WorkerStats) {
+        self.accepted += worker.accepted.value();
+        self.connected += worker.connected.value();
+        self.bytes_in += worker.bytes_in.value();
+        self.bytes_out += worker.bytes_out.value();
+        self.messages_in += worker.messages_in.value();
+        self.messages_out += worker.messages_out.value();
+        self.decode_errors += worker.decode_errors.value();
+        self.accept_errors += worker.accept_errors.value();
+        self.stale_events += worker.stale_events.value();
+        self.timers_live += worker.timers_live.value();
+        self.panics += worker.panics.value();
+        self.loop_turns += worker.loop_turns.value();
+        for (sum, counter) in self.closes.iter_mut().zip(&worker.closes) {
+            *sum += counter.value();
+            self.closed += counter.value();
+        }
+    }
+
+    pub(crate) fn add_acceptor(&mut self, acceptor: &AcceptStats) {
+        self.refused += acceptor.refused.load(Ordering::Relaxed);
+        self.accept_errors += acceptor.accept_errors.load(Ordering::Relaxed);
+    }
+}
+
+/// `key value` lines, as in the stats files of the examples.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figures = [
+            ("accepted", self.accepted),
+            ("connected", self.connected),
+            ("closed", self.closed),
+            ("active", self.active()),
+            ("refused", self.refused),
+            ("bytes_in", self.bytes_in),
+            ("bytes_out", self.bytes_out),
+            ("messages_in", self.messages_in),
+            ("messages_out", self.messages_out),
+            ("decode_errors", self.decode_errors),
+            ("accept_errors", self.accept_errors),
+            ("stale_events", self.stale_events),
+            ("timers_live", self.timers_live),
+            ("pool_queued", self.pool_queued),
+            ("panics", self.panics),
+            ("loop_turns", self.loop_turns),
+        ];
+        for (key, value) in figures {
+            writeln!(f, "{key} {value}")?;
+        }
+        for reason in CloseReason::ALL {
+            writeln!(f, "close.{reason} {}", self.closes(reason))?;
+        }
+        Ok(())
+    }
+}

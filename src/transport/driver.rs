@@ -1,0 +1,69 @@
+//! What a worker needs of the world: sockets, a clock, and a wait for either.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::Peer;
+use crate::clock::Clock;
+use crate::connection::Service;
+use crate::id::Key;
+
+/// Sockets, time and readiness for one worker; used from the worker's thread only.
+///
+/// Readiness is edge-triggered: an event is told once, and again only after a call has answered
+/// `WouldBlock` (or came up short) since. Events may be spurious, and may come late for a key that is gone.
+pub(crate) trait Driver {
+    /// A connected, or connecting, byte stream.
+    type Stream;
+
+    fn clock(&self) -> &Clock;
+
+    /// Waits for events, at most `timeout`, and appends them; a wake-up ends the wait without an event.
+    fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()>;
+
+    /// A new socket for this worker, if there is one.
+    fn arrival(&mut self) -> Option<Arrival<Self::Stream>>;
+
+    /// Begins to report events; `writable` also those of writing.
+    fn register(&mut self, stream: &mut Self::Stream, key: Key, writable: bool) -> io::Result<()>;
+
+    /// Reports events of writing too, from now on; reports anew what is ready already.
+    fn register_writable(&mut self, stream: &mut Self::Stream, key: Key) -> io::Result<()>;
+
+    /// How a connect went: `None` while it is under way.
+    fn finish_connect(&mut self, stream: &mut Self::Stream) -> io::Result<Option<Peer>>;
+
+    fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Must not raise SIGPIPE.
+    fn write(&mut self, stream: &mut Self::Stream, from: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends FIN; reading goes on.
+    fn shutdown_write(&mut self, stream: &mut Self::Stream) -> io::Result<()>;
+
+    fn close(&mut self, stream: Self::Stream);
+
+    /// Whether a read that did not fill the buffer has drained the socket, so that the next event
+    /// tells of more (epoll and kqueue; not where readiness is emulated).
+    const SHORT_READ_DRAINS: bool;
+}
+
+/// Something a stream is ready for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
+    pub(crate) key: Key,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer's FIN or RST may be queued behind the data: a short read does not drain the socket then.
+    pub(crate) read_closed: bool,
+}
+
+/// A socket on its way into a worker.
+pub(crate) struct Arrival<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: Peer,
+    pub(crate) service: Arc<Service>,
+    /// For a connect under way: how long it may take.
+    pub(crate) connect_timeout: Option<Duration>,
+}

@@ -1,0 +1,228 @@
+//! A connection with its socket: the read path and the write path.
+//!
+//! # Edge-triggered rules
+//!
+//! A socket tells once that it is readable. `readable` remembers it until a read has drained the
+//! socket, so whoever stops early (budget, pause) can come back without an event. A read that did not
+//! fill its buffer has drained the socket, unless the peer's FIN or RST may be queued behind: both
+//! come in one edge. The same for `blocked`: a write that came up short will be followed by an event,
+//! and nothing is written before.
+
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+
+use log::debug;
+
+use super::driver::Driver;
+use crate::buffer::Inbox;
+use crate::clock::Instant;
+use crate::connection::{Connection, Service};
+use crate::error::CloseReason;
+use crate::id::Key;
+use crate::pipeline::Turn;
+use crate::wheel::TimerId;
+
+/// Pieces gathered into one write; more are hardly ever queued, and copying takes over below 4 KiB.
+const SLICES_PER_WRITE: usize = 64;
+
+/// How far the socket has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Connecting,
+    Open,
+    /// FIN is sent and the handler told; what the peer still sends is thrown away, so that the close
+    /// does not become a reset. So many bytes may still come.
+    Lingering(usize),
+}
+
+/// A slot of the worker: a socket, its connection, and what is known of its readiness.
+pub(crate) struct Entry<S> {
+    pub(crate) stream: S,
+    pub(crate) connection: Connection,
+    pub(crate) service: Arc<Service>,
+    pub(crate) timer: Option<(TimerId, Instant)>,
+    pub(crate) phase: Phase,
+    pub(crate) accepted: bool,
+    pub(crate) close_reason: CloseReason,
+    /// In the list of those to be served next turn, or to be flushed at the end of this one.
+    pub(crate) in_ready: bool,
+    pub(crate) in_dirty: bool,
+    readable: bool,
+    read_closed: bool,
+    blocked: bool,
+    writable_registered: bool,
+}
+
+/// What the two paths need of the worker.
+pub(crate) struct Io<'a, D> {
+    pub(crate) driver: &'a mut D,
+    pub(crate) turn: &'a mut Turn,
+    pub(crate) inbox: &'a mut Inbox,
+    pub(crate) key: Key,
+}
+
+impl<S> Entry<S> {
+    pub(crate) fn new(
+        stream: S,
+        connection: Connection,
+        service: Arc<Service>,
+        connecting: bool,
+    ) -> Self {
+        Self {
+            stream,
+            connection,
+            service,
+            timer: None,
+            phase: if connecting { Phase::Connecting } else { Phase::Open },
+            accepted: !connecting,
+            close_reason: CloseReason::Local,
+            in_ready: false,
+            in_dirty: false,
+            readable: false,
+            read_closed: false,
+            blocked: false,
+            writable_registered: connecting,
+        }
+    }
+
+    pub(crate) fn note_readable(&mut self, read_closed: bool) {
+        self.readable = true;
+        self.read_closed |= read_closed;
+    }
+
+    pub(crate) fn note_writable(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Whether the socket may have bytes that the connection would take.
+    pub(crate) fn wants_read(&self) -> bool {
+        self.readable && self.connection.wants_read()
+    }
+
+    /// Whether bytes wait that the socket may take.
+    pub(crate) fn wants_flush(&self) -> bool {
+        self.phase == Phase::Open && !self.blocked && self.connection.has_output()
+    }
+
+    /// Goes on where decoding stopped, then reads until drained, paused or over budget.
+    pub(crate) fn serve<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
+        self.resume_decoding(io);
+        let limits = self.service.limits();
+        let (mut reads_left, mut bytes_left) = (limits.reads_per_turn, limits.read_bytes_per_turn);
+        while self.wants_read() && reads_left > 0 && bytes_left > 0 {
+            let Some(count) = self.read(io) else { continue };
+            reads_left -= 1;
+            bytes_left = bytes_left.saturating_sub(count);
+        }
+    }
+
+    /// One read, decoded and handled; `None` when nothing came and nothing was used up.
+    fn read<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> Option<usize> {
+        let room = io.inbox.room();
+        let room_bytes = room.len();
+        match io.driver.read(&mut self.stream, room) {
+            Ok(0) => {
+                self.readable = false;
+                self.connection.ingest_eof(io.turn);
+                None
+            }
+            Ok(count) => {
+                let drained = D::SHORT_READ_DRAINS && count < room_bytes && !self.read_closed;
+                self.readable = !drained;
+                io.turn.stats.bytes_in.add(count as u64);
+                let mut arrived = io.inbox.take(count);
+                self.connection.ingest(io.turn, &mut arrived);
+                drop(arrived);
+                self.resume_decoding(io);
+                Some(count)
+            }
+            Err(error) => {
+                match error.kind() {
+                    ErrorKind::WouldBlock => (self.readable, self.read_closed) = (false, false),
+                    ErrorKind::Interrupted => {}
+                    _ => self.fail(&error, "read"),
+                }
+                None
+            }
+        }
+    }
+
+    /// Makes room in the output and decodes on, while decoding stopped for want of room.
+    fn resume_decoding<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
+        loop {
+            if self.connection.wants_flush_now() && self.wants_flush() {
+                self.flush(io);
+            }
+            if !self.connection.wants_decode() {
+                return;
+            }
+            self.connection.decode(io.turn);
+        }
+    }
+
+    /// Writes what is queued, until it has left, the socket is full or the budget is used up.
+    pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
+        let budget = self.service.limits().write_bytes_per_turn;
+        let mut written = 0;
+        while self.wants_flush() && written < budget {
+            let output = self.connection.output();
+            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+            let filled = output.gather(&mut slices);
+            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            match io.driver.write(&mut self.stream, &slices[..filled]) {
+                Ok(count) => {
+                    output.consume(count);
+                    written += count;
+                    self.blocked = count < offered;
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => self.blocked = true,
+                    ErrorKind::Interrupted => {}
+                    _ => return self.fail(&error, "write"),
+                },
+            }
+        }
+        io.turn.stats.bytes_out.add(written as u64);
+        if self.blocked {
+            self.await_writable(io);
+        }
+        self.connection.flushed(io.turn, written, self.blocked);
+    }
+
+    /// The socket is full: hears of its room, and lets go of the worker's read buffer meanwhile.
+    fn await_writable<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
+        self.connection.output().detach_from(&io.inbox.region());
+        if self.writable_registered {
+            return;
+        }
+        match io.driver.register_writable(&mut self.stream, io.key) {
+            Ok(()) => self.writable_registered = true,
+            Err(error) => self.fail(&error, "register"),
+        }
+    }
+
+    /// Throws away what still arrives; `false` once nothing more will, or too much has.
+    pub(crate) fn linger<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> bool {
+        let Phase::Lingering(mut bytes_left) = self.phase else { return true };
+        while self.readable {
+            match io.driver.read(&mut self.stream, io.inbox.room()) {
+                Ok(0) => return false,
+                Ok(count) if count > bytes_left => return false,
+                Ok(count) => bytes_left -= count,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => self.readable = false,
+                    ErrorKind::Interrupted => {}
+                    _ => return false,
+                },
+            }
+        }
+        self.phase = Phase::Lingering(bytes_left);
+        true
+    }
+
+    fn fail(&mut self, error: &std::io::Error, doing: &str) {
+        debug!(target: "netwheel::connection", "{} {}: {doing}: {error}",
+            self.connection.id(), self.connection.peer().address);
+        self.connection.break_off(CloseReason::of_io(error));
+    }
+}

@@ -1,0 +1,9 @@
+//! The driver on the operating system; the only folder that names mio and socket2.
+
+mod acceptor;
+mod driver;
+mod socket;
+
+pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order};
+pub(crate) use driver::{Inbound, SystemDriver};
+pub(crate) use socket::{Bound, ListenAddress, Listener, Stream, begin_connect, descriptor_limit};

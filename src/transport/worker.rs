@@ -1,0 +1,470 @@
+//! One I/O thread's loop: the turn.
+//!
+//! ```text
+//!   wait ─> read the clock ─> events ─> leftovers ─> mailbox ─> new sockets ─> timers ─> flush
+//! ```
+//! Every step is bounded: events by the poll's batch, each connection by its budgets, commands and
+//! timers by their limits. What is left over makes the next wait return at once. Each connection that
+//! has output is flushed once, at the end; earlier only above the high water mark or when asked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, error, info, trace};
+
+use super::driver::{Arrival, Driver, Readiness};
+use super::entry::{Entry, Io, Phase};
+use crate::buffer::Inbox;
+use crate::clock::Instant;
+use crate::connection::{Connection, Fate};
+use crate::error::CloseReason;
+use crate::id::{ConnectionId, Key};
+use crate::limits::{ACCEPT_BATCH, WorkerLimits};
+use crate::mailbox::{Command, Mailbox};
+use crate::pipeline::Turn;
+use crate::slots::Slots;
+use crate::stats::WorkerStats;
+use crate::wheel::Wheel;
+
+/// What a worker is made from, inside its own thread: pipelines never leave it.
+pub(crate) struct WorkerSeed {
+    pub(crate) index: u16,
+    pub(crate) limits: WorkerLimits,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) stats: Arc<WorkerStats>,
+}
+
+/// The state of one I/O thread.
+pub(crate) struct Worker<D: Driver> {
+    index: u16,
+    limits: WorkerLimits,
+    driver: D,
+    slots: Slots<Entry<D::Stream>>,
+    wheel: Wheel<Key>,
+    inbox: Inbox,
+    turn: Turn,
+    events: Vec<Readiness>,
+    commands: VecDeque<Command>,
+    /// Connections that stopped early and are served next turn.
+    ready: VecDeque<Key>,
+    /// Connections with output, to be flushed at the end of the turn.
+    dirty: Vec<Key>,
+    more_arrivals: bool,
+    last_event: Instant,
+    stopping: bool,
+}
+
+impl<D: Driver> Worker<D> {
+    pub(crate) fn new(seed: WorkerSeed, driver: D) -> Self {
+        let turn = Turn::new(driver.clock().clone(), seed.mailbox, seed.stats);
+        Self {
+            index: seed.index,
+            inbox: Inbox::new(seed.limits.read_buffer_bytes),
+            limits: seed.limits,
+            slots: Slots::new(),
+            wheel: Wheel::new(),
+            events: Vec::new(),
+            commands: VecDeque::new(),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            more_arrivals: false,
+            last_event: turn.now,
+            stopping: false,
+            driver,
+            turn,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    /// Turns until told to stop, then closes what is left.
+    pub(crate) fn run(&mut self) {
+        while !self.stopping {
+            let timeout = self.timeout();
+            self.turn(timeout);
+        }
+        self.close_all();
+    }
+
+    /// One turn, which waits for at most `timeout`.
+    pub(crate) fn turn(&mut self, timeout: Option<Duration>) {
+        self.wait(timeout);
+        self.turn.now = self.driver.clock().now();
+        self.turn.stats.loop_turns.add(1);
+        self.serve_events();
+        self.serve_ready();
+        self.take_commands();
+        self.take_arrivals();
+        self.fire_timers();
+        self.flush_dirty();
+        self.turn.stats.timers_live.set(self.wheel.len() as u64);
+    }
+
+    /// How long the next wait may take.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        if self.more_arrivals || !self.ready.is_empty() || !self.dirty.is_empty() || !self.commands.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if !self.limits.busy_poll.is_zero()
+            && self.turn.now.since(self.last_event) < self.limits.busy_poll
+        {
+            return Some(Duration::ZERO);
+        }
+        let next = self.wheel.next_expiry()?;
+        Some(next.since(self.driver.clock().now()))
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) {
+        let sleeps = timeout.is_none_or(|timeout| !timeout.is_zero());
+        let sleeps = sleeps && self.turn.mailbox.may_sleep();
+        let timeout = if sleeps { timeout } else { Some(Duration::ZERO) };
+        let outcome = self.driver.wait(timeout, &mut self.events);
+        if sleeps {
+            self.turn.mailbox.awake();
+        }
+        match outcome {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                error!(target: "netwheel::worker", "worker {}: poll: {error}", self.index);
+            }
+            _ => {}
+        }
+    }
+
+    fn serve_events(&mut self) {
+        if !self.events.is_empty() {
+            self.last_event = self.turn.now;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.serve_event(event);
+        }
+        self.events = events;
+    }
+
+    fn serve_event(&mut self, event: Readiness) {
+        let Some((entry, mut io)) = self.entry(event.key) else { return };
+        if event.readable || event.read_closed {
+            entry.note_readable(event.read_closed);
+        }
+        if event.writable {
+            entry.note_writable();
+        }
+        match entry.phase {
+            Phase::Connecting => self.finish_connect(event.key),
+            Phase::Lingering(_) => {
+                if !entry.linger(&mut io) {
+                    self.free(event.key);
+                }
+            }
+            Phase::Open => {
+                if entry.wants_flush() {
+                    entry.flush(&mut io);
+                }
+                entry.serve(&mut io);
+                self.settle(event.key);
+            }
+        }
+    }
+
+    /// An entry and what serves it; counts the stale ones.
+    fn entry(&mut self, key: Key) -> Option<(&mut Entry<D::Stream>, Io<'_, D>)> {
+        let Some(entry) = self.slots.get_mut(key) else {
+            self.turn.stats.stale_events.add(1);
+            return None;
+        };
+        let io = Io {
+            driver: &mut self.driver,
+            turn: &mut self.turn,
+            inbox: &mut self.inbox,
+            key,
+        };
+        Some((entry, io))
+    }
+
+    fn finish_connect(&mut self, key: Key) {
+        let Some((entry, io)) = self.entry(key) else { return };
+        match io.driver.finish_connect(&mut entry.stream) {
+            Ok(None) => {}
+            Ok(Some(peer)) => {
+                entry.phase = Phase::Open;
+                let timer = entry.timer.take();
+                io.turn.stats.connected.add(1);
+                entry.connection.set_peer(peer);
+                entry.connection.open(io.turn);
+                if let Some((timer, _)) = timer {
+                    self.wheel.cancel(timer);
+                }
+                // Data may have come with the same edge as the end of the handshake.
+                let Some((entry, mut io)) = self.entry(key) else { return };
+                entry.note_readable(false);
+                entry.serve(&mut io);
+                self.settle(key);
+            }
+            Err(error) => {
+                info!(target: "netwheel::connection", "connect to {}: {error}",
+                    entry.connection.peer().address);
+                self.close(key, CloseReason::of_io(&error));
+            }
+        }
+    }
+
+    fn serve_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { return };
+            // A connection that has closed since is no stale event: nobody else named it.
+            let Some(entry) = self.slots.get_mut(key) else { continue };
+            entry.in_ready = false;
+            let Some((entry, mut io)) = self.entry(key) else { continue };
+            if entry.wants_flush() {
+                entry.flush(&mut io);
+            }
+            entry.serve(&mut io);
+            self.settle(key);
+        }
+    }
+
+    fn take_commands(&mut self) {
+        self.turn.mailbox.take(&mut self.commands);
+        for _ in 0..self.limits.mailbox_commands_per_turn {
+            let Some(command) = self.commands.pop_front() else { return };
+            self.last_event = self.turn.now;
+            match command {
+                Command::Ready(key) => self.serve_handles(key),
+                Command::Arrivals => {}
+                Command::Shutdown => self.end_services(),
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn serve_handles(&mut self, key: Key) {
+        let Some((entry, io)) = self.entry(key) else { return };
+        if matches!(entry.phase, Phase::Lingering(_)) {
+            return;
+        }
+        entry.connection.handle_ready(io.turn);
+        self.settle(key);
+    }
+
+    /// Ends the connections of services that were told to end.
+    fn end_services(&mut self) {
+        for key in self.slots.keys() {
+            let Some((entry, io)) = self.entry(key) else { continue };
+            if entry.service.is_aborting() {
+                match entry.phase {
+                    Phase::Lingering(_) => self.free(key),
+                    _ => self.close(key, CloseReason::Shutdown),
+                }
+            } else if entry.service.is_ending() {
+                match entry.phase {
+                    Phase::Connecting => self.close(key, CloseReason::Shutdown),
+                    Phase::Lingering(_) => {}
+                    Phase::Open => {
+                        entry.connection.handle_shutdown(io.turn);
+                        self.settle(key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_arrivals(&mut self) {
+        self.more_arrivals = true;
+        for _ in 0..ACCEPT_BATCH {
+            let Some(arrival) = self.driver.arrival() else {
+                self.more_arrivals = false;
+                return;
+            };
+            self.last_event = self.turn.now;
+            self.take_in(arrival);
+        }
+    }
+
+    /// Makes a connection of a new socket.
+    fn take_in(&mut self, arrival: Arrival<D::Stream>) {
+        let Arrival { mut stream, peer, service, connect_timeout } = arrival;
+        let pipeline = catch_unwind(AssertUnwindSafe(|| (service.factory)(&peer)));
+        let Ok(pipeline) = pipeline else {
+            error!(target: "netwheel::worker", "{}: the pipeline's factory panicked", peer.address);
+            self.turn.stats.panics.add(1);
+            return self.turn_away(stream, &service);
+        };
+        if service.is_ending() {
+            return self.turn_away(stream, &service);
+        }
+        let connecting = connect_timeout.is_some();
+        let (worker, driver) = (self.index, &mut self.driver);
+        let mut registered = Ok(());
+        let key = self.slots.insert_with(|key| {
+            registered = driver.register(&mut stream, key, connecting);
+            let id = ConnectionId::new(worker, key);
+            let options = Arc::clone(&service.options);
+            let connection = Connection::new(id, peer, options, pipeline);
+            Entry::new(stream, connection, Arc::clone(&service), connecting)
+        });
+        if !connecting {
+            self.turn.stats.accepted.add(1);
+        }
+        let Some((entry, io)) = self.entry(key) else { return };
+        entry.connection.attach(io.turn);
+        if let Err(error) = registered {
+            error!(target: "netwheel::worker", "{}: register: {error}", peer.address);
+            return self.close(key, CloseReason::of_io(&error));
+        }
+        trace!(target: "netwheel::connection", "{} {}: taken in", entry.connection.id(), peer.address);
+        match connect_timeout {
+            Some(timeout) => self.arm(key, self.turn.now + timeout),
+            None => entry.connection.open(io.turn),
+        }
+        self.settle(key);
+    }
+
+    fn turn_away(&mut self, stream: D::Stream, service: &crate::connection::Service) {
+        self.driver.close(stream);
+        self.leave(service);
+    }
+
+    fn leave(&self, service: &crate::connection::Service) {
+        service.leave();
+        self.turn.stats.connections.leave();
+    }
+
+    fn fire_timers(&mut self) {
+        let mut budget = self.limits.timers_per_turn;
+        // What the budget leaves behind makes `next_expiry` a moment that has passed.
+        while let Some(key) = self.wheel.expire(self.turn.now, &mut budget) {
+            let Some((entry, io)) = self.entry(key) else { continue };
+            entry.timer = None;
+            match entry.phase {
+                Phase::Connecting => {
+                    info!(target: "netwheel::connection", "connect to {}: timed out",
+                        entry.connection.peer().address);
+                    self.close(key, CloseReason::HandshakeTimeout);
+                }
+                Phase::Lingering(_) => self.free(key),
+                Phase::Open => {
+                    entry.connection.handle_timeout(io.turn);
+                    self.settle(key);
+                }
+            }
+        }
+    }
+
+    fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            let Some(entry) = self.slots.get_mut(key) else { continue };
+            entry.in_dirty = false;
+            let Some((entry, mut io)) = self.entry(key) else { continue };
+            entry.flush(&mut io);
+            self.settle(key);
+        }
+        // Flushing may have made callbacks write more; that leaves next turn.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    /// After anything was done to a connection: ends it, or puts it on the lists it belongs on.
+    fn settle(&mut self, key: Key) {
+        let Some(entry) = self.slots.get_mut(key) else { return };
+        if entry.phase == Phase::Connecting {
+            if let Fate::Broken(reason) = entry.connection.fate() {
+                self.close(key, reason);
+            }
+            return;
+        }
+        match entry.connection.fate() {
+            Fate::Broken(reason) => return self.close(key, reason),
+            Fate::Finished(reason) => return self.finish(key, reason),
+            Fate::Live | Fate::Ending => {}
+        }
+        if entry.wants_flush() && !entry.in_dirty {
+            entry.in_dirty = true;
+            self.dirty.push(key);
+        }
+        if (entry.wants_read() || entry.connection.wants_decode()) && !entry.in_ready {
+            entry.in_ready = true;
+            self.ready.push_back(key);
+        }
+        if let Some(at) = entry.connection.next_timeout()
+            && entry.timer.is_none_or(|(_, armed)| at < armed)
+        {
+            self.arm(key, at);
+        }
+    }
+
+    /// Arms the entry's one timer, or moves it; a later moment than the armed one waits for that to pass.
+    fn arm(&mut self, key: Key, at: Instant) {
+        let Some(entry) = self.slots.get_mut(key) else { return };
+        if let Some((timer, _)) = entry.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        entry.timer = Some((self.wheel.arm(at, key), at));
+    }
+
+    /// Everything has left: waits for the peer's FIN, if it has not come, before the socket goes.
+    fn finish(&mut self, key: Key, reason: CloseReason) {
+        let Some((entry, mut io)) = self.entry(key) else { return };
+        let linger = entry.service.limits().linger_timeout;
+        if entry.connection.is_eof() || linger.is_zero() {
+            return self.close(key, reason);
+        }
+        if io.driver.shutdown_write(&mut entry.stream).is_err() {
+            return self.close(key, reason);
+        }
+        entry.phase = Phase::Lingering(entry.service.limits().linger_bytes_max);
+        entry.close_reason = reason;
+        // What stopped reading early may have left bytes that no event will tell of again.
+        entry.note_readable(false);
+        entry.connection.close(io.turn, reason);
+        if entry.linger(&mut io) {
+            self.arm(key, self.turn.now + linger);
+        } else {
+            self.free(key);
+        }
+    }
+
+    /// Tells the handler, and frees the slot.
+    fn close(&mut self, key: Key, reason: CloseReason) {
+        let Some((entry, io)) = self.entry(key) else { return };
+        entry.close_reason = reason;
+        entry.connection.close(io.turn, reason);
+        self.free(key);
+    }
+
+    /// Frees the slot of a connection whose handler has been told.
+    fn free(&mut self, key: Key) {
+        let Some(entry) = self.slots.remove(key) else { return };
+        if let Some((timer, _)) = entry.timer {
+            self.wheel.cancel(timer);
+        }
+        let (reason, stats) = (entry.close_reason, &self.turn.stats);
+        debug!(target: "netwheel::connection", "{} {}: closed: {reason}",
+            entry.connection.id(), entry.connection.peer().address);
+        // A connect that failed was never open, so it is not counted as closed.
+        if entry.accepted || entry.phase != Phase::Connecting {
+            stats.closes[reason as usize].add(1);
+        }
+        self.driver.close(entry.stream);
+        self.leave(&entry.service);
+    }
+
+    fn close_all(&mut self) {
+        while let Some(arrival) = self.driver.arrival() {
+            self.turn_away(arrival.stream, &arrival.service);
+        }
+        for key in self.slots.keys() {
+            match self.slots.get_mut(key).map(|entry| entry.phase) {
+                Some(Phase::Lingering(_)) => self.free(key),
+                Some(_) => self.close(key, CloseReason::Shutdown),
+                None => {}
+            }
+        }
+    }
+}
