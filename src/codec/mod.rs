@@ -6,16 +6,18 @@
 //!   Body             frame <-> message: what it means
 //!   Framing.then(Body) = Framed: Codec
 //! ```
-//! A framing alone is a codec of [`Bytes`]; `LengthField::u32().then(Json::new())` is a codec of the
-//! types that the body names. A codec never sees a socket, a clock or a thread, and the messages it
-//! makes do not depend on how the stream was cut into reads.
+//! A framing alone is a codec of [`Bytes`](bytes::Bytes); `LengthField::u32().then(Json::new())` is a
+//! codec of the types that the body names. A codec never sees a socket, a clock or a thread, and the
+//! messages it makes do not depend on how the stream was cut into reads.
 
+mod frame_error;
 mod framed;
 mod length_field;
 mod raw;
 
-pub use framed::{Body, Framed, Framing, Scan};
-pub use length_field::{FrameError, LengthField, OnFrameError};
+pub use frame_error::{FrameError, FrameErrorKind, OnFrameError};
+pub use framed::{Body, FRAME_COPY_BYTES_MAX, Framed, Framing, Scan};
+pub use length_field::{FRAME_BYTES_MAX, HEADER_BYTES_MAX, LengthField, LengthFieldBuilder};
 pub use raw::Raw;
 
 use bytes::BytesMut;
@@ -59,6 +61,13 @@ pub trait Codec: 'static {
     ///
     /// An error closes the connection; nothing of the failed message may be left in `dst`.
     fn encode(&mut self, out: Self::Out, dst: &mut Output) -> Result<()>;
+
+    /// Bad frames passed over since this was last asked, under [`OnFrameError::Skip`].
+    ///
+    /// The connection adds them to its counters.
+    fn take_skipped(&mut self) -> u64 {
+        0
+    }
 
     /// Bytes that a message counts for while it waits to be encoded (Netty's size estimator).
     ///
