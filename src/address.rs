@@ -1,7 +1,11 @@
 //! Where a connection comes from or goes to.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
 
 /// An end of a connection: an internet address, or a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,5 +62,111 @@ pub struct Peer {
 impl Peer {
     pub(crate) const fn new(address: Address, local: Address) -> Self {
         Self { address, local }
+    }
+}
+
+/// Where to listen, or where to connect to.
+///
+/// Made from a socket address, or from text: `"127.0.0.1:7000"`, `"[::1]:0"`, `"localhost:7000"`
+/// (looked up, which may block) or `"unix:/run/echo.sock"`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Place {
+    /// TCP; port 0 means any free one when listening.
+    Inet(SocketAddr),
+    /// A Unix stream socket at this path.
+    Unix(PathBuf),
+}
+
+impl Place {
+    /// The socket address, where it is one.
+    #[must_use]
+    pub const fn inet(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Inet(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Self {
+        Self::Inet(address)
+    }
+}
+
+impl From<&Path> for Place {
+    fn from(path: &Path) -> Self {
+        Self::Unix(path.to_owned())
+    }
+}
+
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(path.into()));
+        }
+        let unknown = |why: String| {
+            let text = format!("{text:?} is no address: {why}; write 127.0.0.1:7000 or unix:/path");
+            Error::new(ErrorKind::Address, text)
+        };
+        let mut found = text
+            .to_socket_addrs()
+            .map_err(|error| unknown(error.to_string()))?;
+        found
+            .next()
+            .map(Self::Inet)
+            .ok_or_else(|| unknown("the name has none".into()))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What can be a [`Place`].
+pub trait IntoPlace {
+    /// The place.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Address`] when the text is none, or the name has no address.
+    fn into_place(self) -> Result<Place, Error>;
+}
+
+impl IntoPlace for Place {
+    fn into_place(self) -> Result<Place, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoPlace for &Place {
+    fn into_place(self) -> Result<Place, Error> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoPlace for SocketAddr {
+    fn into_place(self) -> Result<Place, Error> {
+        Ok(Place::Inet(self))
+    }
+}
+
+impl IntoPlace for &str {
+    fn into_place(self) -> Result<Place, Error> {
+        self.parse()
+    }
+}
+
+impl IntoPlace for &String {
+    fn into_place(self) -> Result<Place, Error> {
+        self.parse()
     }
 }

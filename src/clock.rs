@@ -78,7 +78,10 @@ enum Source {
 impl Clock {
     /// The monotonic clock of the system, counting from now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the system's clock"
+    )]
     pub fn system() -> Self {
         Self(Source::System(std::time::Instant::now()))
     }

@@ -159,7 +159,10 @@ impl Failure {
     /// A failure that closes with `reason` and needs no further words.
     #[must_use]
     pub fn new(reason: CloseReason) -> Self {
-        Self(Box::new(FailureInner { reason, source: None }))
+        Self(Box::new(FailureInner {
+            reason,
+            source: None,
+        }))
     }
 
     /// A failure of the program's own, told in words; closes with [`CloseReason::IoError`].
@@ -171,7 +174,10 @@ impl Failure {
     /// A failure with a reason and its cause, an error or a string.
     #[must_use]
     pub fn with(reason: CloseReason, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self(Box::new(FailureInner { reason, source: Some(cause.into()) }))
+        Self(Box::new(FailureInner {
+            reason,
+            source: Some(cause.into()),
+        }))
     }
 
     /// What the peer sent breaks the protocol; closes with [`CloseReason::ProtocolError`].
@@ -256,7 +262,11 @@ impl Error {
     /// An error of `kind`, told in words that say what to do.
     #[must_use]
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), source: None }
+        Self {
+            kind,
+            text: text.into(),
+            source: None,
+        }
     }
 
     pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Self {
@@ -265,7 +275,11 @@ impl Error {
             io::ErrorKind::TimedOut => ErrorKind::Timeout,
             _ => ErrorKind::Io,
         };
-        Self { kind, text: doing.into(), source: Some(source) }
+        Self {
+            kind,
+            text: doing.into(),
+            source: Some(source),
+        }
     }
 
     /// What kind of thing went wrong.
@@ -292,7 +306,9 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| source as &(dyn StdError + 'static))
+        self.source
+            .as_ref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 

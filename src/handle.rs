@@ -89,7 +89,12 @@ pub(crate) struct Entry<Out> {
 
 impl<Out> Entry<Out> {
     pub(crate) const fn new(out: Out, done: Option<Completion>, from: u32) -> Self {
-        Self { out, done, from, weight: 0 }
+        Self {
+            out,
+            done,
+            from,
+            weight: 0,
+        }
     }
 }
 
@@ -135,7 +140,10 @@ impl<Out> Outbox<Out> {
     /// Ties the outbox to its connection; what waits already is announced.
     pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
-        queue.route = Some(Route { mailbox: Arc::clone(mailbox), id });
+        queue.route = Some(Route {
+            mailbox: Arc::clone(mailbox),
+            id,
+        });
         if !queue.entries.is_empty() || queue.close.is_some() {
             queue.announce();
         }
@@ -150,7 +158,12 @@ impl<Out> Outbox<Out> {
         self.settled.notify_all();
     }
 
-    fn accept(&self, out: Out, done: Option<Completion>, from: u32) -> Result<(), TrySendError<Out>> {
+    fn accept(
+        &self,
+        out: Out,
+        done: Option<Completion>,
+        from: u32,
+    ) -> Result<(), TrySendError<Out>> {
         let mut queue = lock(&self.queue);
         if !queue.accepts() {
             return Err(refuse(TrySendError::Closed(out), done));
@@ -204,12 +217,16 @@ impl<Out> Outbox<Out> {
         } else {
             entries.append(&mut queue.entries);
         }
-        Taken { results: std::mem::take(&mut queue.results), close: queue.close.take() }
+        Taken {
+            results: std::mem::take(&mut queue.results),
+            close: queue.close.take(),
+        }
     }
 
     /// A message taken before has been encoded, or dropped. Worker only.
     pub(crate) fn settle(&self, weight: u32, mailbox: &Mailbox) {
-        self.waiting_bytes.fetch_sub(weight as usize, Ordering::Relaxed);
+        self.waiting_bytes
+            .fetch_sub(weight as usize, Ordering::Relaxed);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         mailbox.release(1);
     }
@@ -267,7 +284,6 @@ impl<Out: Send> Announce for Outbox<Out> {
         self.waits_for_pool.store(false, Ordering::SeqCst);
         self.ready();
     }
-
 }
 
 impl<Out> Outbox<Out> {
@@ -318,7 +334,9 @@ impl<Out> Queue<Out> {
 
     fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {
         entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
-        outbox.waiting_bytes.fetch_add(entry.weight as usize, Ordering::Relaxed);
+        outbox
+            .waiting_bytes
+            .fetch_add(entry.weight as usize, Ordering::Relaxed);
         self.entries.push_back(entry);
         outbox.waiting.fetch_add(1, Ordering::Release);
         self.announce();
@@ -395,13 +413,17 @@ impl<Out> ConnectionHandle<Out> {
 
     /// Closes the connection once everything accepted before has left. Never refused.
     pub fn close_after_flush(&self) {
-        self.0.ask_to_close(CloseRequest::AfterFlush(CloseReason::Local));
+        self.0
+            .ask_to_close(CloseRequest::AfterFlush(CloseReason::Local));
     }
 
     /// The connection's name; that of a connect under way is settled once its worker has taken it up.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
-        lock(&self.0.queue).route.as_ref().map_or(UNPLACED, |route| route.id)
+        lock(&self.0.queue)
+            .route
+            .as_ref()
+            .map_or(UNPLACED, |route| route.id)
     }
 
     /// The other side.
@@ -439,9 +461,10 @@ impl<Out> ConnectionHandle<Out> {
     /// [`ErrorKind::Misuse`] on an I/O thread, which would wait for itself.
     pub fn wait_open(&self, timeout: Duration) -> Result<(), Error> {
         match self.wait_while(timeout, |state| *state == Life::Opening)? {
-            Life::Closed(reason) => {
-                Err(Error::new(ErrorKind::Closed, format!("the connection ended: {reason}")))
-            }
+            Life::Closed(reason) => Err(Error::new(
+                ErrorKind::Closed,
+                format!("the connection ended: {reason}"),
+            )),
             Life::Opening | Life::Open => Ok(()),
         }
     }
@@ -470,17 +493,29 @@ impl<Out> ConnectionHandle<Out> {
             .settled
             .wait_timeout_while(queue, timeout, |queue| waits(&queue.state))
             .unwrap_or_else(PoisonError::into_inner);
-        if waits(&queue.state) { Err(timed_out(timeout)) } else { Ok(queue.state) }
+        if waits(&queue.state) {
+            Err(timed_out(timeout))
+        } else {
+            Ok(queue.state)
+        }
     }
 }
 
 fn timed_out(timeout: Duration) -> Error {
-    Error::new(ErrorKind::Timeout, format!("nothing happened within {timeout:?}"))
+    Error::new(
+        ErrorKind::Timeout,
+        format!("nothing happened within {timeout:?}"),
+    )
 }
 
 /// The name of a connection that no worker has taken up yet.
-const UNPLACED: ConnectionId =
-    ConnectionId::new(u16::MAX, Key { slot: u32::MAX, generation: u32::MAX });
+const UNPLACED: ConnectionId = ConnectionId::new(
+    u16::MAX,
+    Key {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    },
+);
 
 impl<Out> Clone for ConnectionHandle<Out> {
     fn clone(&self) -> Self {

@@ -41,16 +41,26 @@ impl Key {
         (self.generation as u64) << 32 | self.slot as u64
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "takes the two halves of the word")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "takes the two halves of the word"
+    )]
     pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self { slot: bits as u32, generation: (bits >> 32) as u32 }
+        Self {
+            slot: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
     }
 }
 
 /// `worker:slot.generation`, as in logs: `w0:17.3`.
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "w{}:{}.{}", self.worker, self.key.slot, self.key.generation)
+        write!(
+            f,
+            "w{}:{}.{}",
+            self.worker, self.key.slot, self.key.generation
+        )
     }
 }
 

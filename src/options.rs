@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::ConnectionLimits;
+use crate::limits::{BACKLOG, ConnectionLimits};
 
 /// How the connections of one server or client behave.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub(crate) struct Options {
     pub(crate) receive_buffer_bytes: Option<usize>,
     pub(crate) linger: Option<Duration>,
     pub(crate) user_timeout: Option<Duration>,
+    /// Connections the kernel keeps for a listener until they are accepted.
+    pub(crate) backlog: i32,
+    /// SO_REUSEPORT: every worker accepts by itself, and the kernel spreads.
+    pub(crate) share_port: bool,
 }
 
 impl Default for Options {
@@ -33,6 +37,8 @@ impl Default for Options {
             receive_buffer_bytes: None,
             linger: None,
             user_timeout: None,
+            backlog: BACKLOG,
+            share_port: false,
         }
     }
 }

@@ -16,7 +16,8 @@ pub(crate) fn become_io_thread() {
 /// An error on an I/O thread, where a blocking call would wait for what only that thread can do.
 pub(crate) fn refuse_on_io_thread(what: &str) -> Result<(), Error> {
     if IS_IO_THREAD.get() {
-        let text = format!("an I/O thread cannot {what}: it would wait for itself; use the callbacks");
+        let text =
+            format!("an I/O thread cannot {what}: it would wait for itself; use the callbacks");
         return Err(Error::new(ErrorKind::Misuse, text));
     }
     Ok(())

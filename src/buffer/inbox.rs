@@ -17,7 +17,10 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// A buffer for reads of `read_bytes`; holds twice as much, so that a lap is several reads.
     pub(crate) fn new(read_bytes: usize) -> Self {
-        Self { buffer: BytesMut::zeroed(2 * read_bytes), read_bytes }
+        Self {
+            buffer: BytesMut::zeroed(2 * read_bytes),
+            read_bytes,
+        }
     }
 
     /// The room for one read.

@@ -7,5 +7,5 @@ mod output;
 mod spare;
 
 pub(crate) use inbox::Inbox;
-pub use output::Output;
+pub use output::{Output, SHARED_BYTES_MIN};
 pub(crate) use spare::Spare;

@@ -26,7 +26,10 @@ pub const SHARED_BYTES_MIN: usize = 4096;
 pub struct Output {
     tail: Vec<u8>,
     /// Pieces older than the tail; absent while everything fits the tail.
-    #[expect(clippy::box_collection, reason = "8 bytes instead of 32 in every idle connection")]
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 32 in every idle connection"
+    )]
     pieces: Option<Box<VecDeque<Piece>>>,
     /// Bytes in `pieces`, consumed ones included.
     pieces_bytes: usize,
@@ -116,7 +119,10 @@ impl Output {
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut skip = self.consumed;
         let mut filled = 0;
-        let pieces = self.pieces.iter().flat_map(|pieces| pieces.iter().map(Piece::as_slice));
+        let pieces = self
+            .pieces
+            .iter()
+            .flat_map(|pieces| pieces.iter().map(Piece::as_slice));
         for piece in pieces.chain([self.tail.as_slice()]) {
             if filled == slices.len() {
                 break;
@@ -136,7 +142,10 @@ impl Output {
     ///
     /// When fewer bytes are queued.
     pub(crate) fn consume(&mut self, count: usize) {
-        assert!(count <= self.len(), "a socket takes no more than it was given");
+        assert!(
+            count <= self.len(),
+            "a socket takes no more than it was given"
+        );
         self.flushed += count as u64;
         self.consumed += count;
         if let Some(pieces) = &mut self.pieces {
@@ -162,7 +171,9 @@ impl Output {
     /// A worker calls this with its read buffer when a write came up short: an echo queues slices of
     /// that buffer, and a slow reader must not hold 128 KiB of it for a few KiB of its own.
     pub(crate) fn detach_from(&mut self, region: &Range<usize>) {
-        let Some(pieces) = &mut self.pieces else { return };
+        let Some(pieces) = &mut self.pieces else {
+            return;
+        };
         for piece in pieces.iter_mut() {
             if let Piece::Shared(bytes) = piece
                 && region.contains(&(bytes.as_ptr() as usize))
@@ -174,7 +185,10 @@ impl Output {
 
     /// Drops everything that waits.
     pub(crate) fn clear(&mut self) {
-        *self = Self { flushed: self.flushed, ..Self::default() };
+        *self = Self {
+            flushed: self.flushed,
+            ..Self::default()
+        };
     }
 
     fn seal_tail(&mut self) {
@@ -211,7 +225,10 @@ mod tests {
     fn everything(output: &Output) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 64];
         let filled = output.gather(&mut slices);
-        slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
+        slices[..filled]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect()
     }
 
     #[test]

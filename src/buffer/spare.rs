@@ -15,7 +15,9 @@ pub(crate) struct Spare {
 
 impl Spare {
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES))
+        self.buffers
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES))
     }
 
     pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {

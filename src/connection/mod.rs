@@ -99,8 +99,7 @@ impl Connection {
 
     /// Whether what is queued should leave before the rest of the turn.
     pub(crate) fn wants_flush_now(&self) -> bool {
-        self.state.flush_now
-            || self.state.output.len() > self.state.options.limits.high_water_bytes
+        self.state.flush_now || self.state.output.len() > self.state.options.limits.high_water_bytes
     }
 
     /// Whether the socket is to be read.
@@ -153,7 +152,9 @@ impl Connection {
             arrived.clear();
             return self.decode(turn);
         }
-        self.run(turn, |link, state, turn| link.ingest(state, turn, arrived, false));
+        self.run(turn, |link, state, turn| {
+            link.ingest(state, turn, arrived, false)
+        });
         self.decoded = !self.state.stops_decoding();
         if !arrived.is_empty() && self.state.accepts_output() {
             // Copied, so that the worker's buffer is not pinned while the rest is on its way.
@@ -171,7 +172,9 @@ impl Connection {
     fn decode_input(&mut self, turn: &mut Turn) {
         let mut input = std::mem::take(&mut self.input);
         let eof = self.eof;
-        self.run(turn, |link, state, turn| link.ingest(state, turn, &mut input, eof));
+        self.run(turn, |link, state, turn| {
+            link.ingest(state, turn, &mut input, eof)
+        });
         self.decoded = !self.state.stops_decoding();
         if !input.is_empty() {
             self.input = input;
@@ -182,7 +185,9 @@ impl Connection {
     pub(crate) fn ingest_eof(&mut self, turn: &mut Turn) {
         self.eof = true;
         if self.state.options.half_open {
-            self.run(turn, |link, state, turn| link.event(state, turn, Event::ReadClosed));
+            self.run(turn, |link, state, turn| {
+                link.event(state, turn, Event::ReadClosed)
+            });
             return self.decode(turn);
         }
         self.end(turn, CloseReason::PeerClosed);
@@ -197,7 +202,9 @@ impl Connection {
     /// Tells the handler of the shutdown, and ends.
     pub(crate) fn handle_shutdown(&mut self, turn: &mut Turn) {
         if matches!(self.state.closing, Closing::No) {
-            self.run(turn, |link, state, turn| link.event(state, turn, Event::ShuttingDown));
+            self.run(turn, |link, state, turn| {
+                link.event(state, turn, Event::ShuttingDown)
+            });
             self.end(turn, CloseReason::Shutdown);
         }
     }
@@ -219,7 +226,9 @@ impl Connection {
                     self.state.close(Closing::Now(reason));
                 }
                 Due::Tell(key) => {
-                    self.run(turn, |link, state, turn| link.timer(state, turn, owner, key));
+                    self.run(turn, |link, state, turn| {
+                        link.timer(state, turn, owner, key)
+                    });
                 }
             }
         }
@@ -259,7 +268,9 @@ impl Connection {
             if self.state.options.auto_pause {
                 self.state.pause(Pause::OUTPUT);
             }
-            self.run(turn, |link, state, turn| link.event(state, turn, Event::Unwritable));
+            self.run(turn, |link, state, turn| {
+                link.event(state, turn, Event::Unwritable)
+            });
         } else if self.state.above_high_water && queued <= limits.low_water_bytes {
             self.state.above_high_water = false;
             self.state.resume(Pause::OUTPUT);
@@ -343,6 +354,11 @@ impl Connection {
         let outcome = catch_unwind(AssertUnwindSafe(|| call(&mut **link, state, turn)));
         match outcome {
             Ok(Ok(())) => {}
+            // A frame that the peer's FIN cut off is no reason to drop what is still being answered.
+            Ok(Err(failure)) if self.eof && failure.reason() == CloseReason::PeerClosed => {
+                debug!(target: "netwheel::connection", "{} {}: {}", self.state.id,
+                    self.state.peer.address, failure.to_string().escape_debug());
+            }
             Ok(Err(failure)) => self.state.fail(failure),
             Err(_) => {
                 error!(target: "netwheel::connection", "{} {}: a handler, stage or codec panicked",

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::address::Peer;
+use crate::limits::ConnectionLimits;
 use crate::options::Options;
 use crate::pipeline::AnyPipeline;
 use crate::sync::lock;
@@ -33,6 +34,10 @@ impl Service {
             aborted: AtomicUsize::new(0),
             gone: (Mutex::new(()), Condvar::new()),
         })
+    }
+
+    pub(crate) fn limits(&self) -> &ConnectionLimits {
+        &self.options.limits
     }
 
     pub(crate) fn enter(&self) {
@@ -84,6 +89,8 @@ impl Service {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("active", &self.active).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("active", &self.active)
+            .finish_non_exhaustive()
     }
 }

@@ -82,7 +82,11 @@ impl Executor {
     /// A pool of `threads` threads; zero means the default, twice the cores and at least four.
     #[must_use]
     pub fn new(threads: usize) -> Self {
-        let threads = if threads == 0 { executor_threads_default() } else { threads };
+        let threads = if threads == 0 {
+            executor_threads_default()
+        } else {
+            threads
+        };
         Self::with(threads, EXECUTOR_MESSAGES_MAX)
     }
 
@@ -104,7 +108,10 @@ impl Executor {
             waiters: Mutex::default(),
             waiting: AtomicUsize::new(0),
         };
-        Self { pool: Arc::new(pool), when_full: WhenFull::default() }
+        Self {
+            pool: Arc::new(pool),
+            when_full: WhenFull::default(),
+        }
     }
 
     /// Changes how many messages and jobs may wait, over all lanes; at least one.
@@ -112,7 +119,10 @@ impl Executor {
     /// Call it first: it makes a new pool.
     #[must_use]
     pub fn queue_max(self, messages: usize) -> Self {
-        Self { when_full: self.when_full, ..Self::with(self.pool.threads_max, messages.max(1)) }
+        Self {
+            when_full: self.when_full,
+            ..Self::with(self.pool.threads_max, messages.max(1))
+        }
     }
 
     /// Changes what becomes of messages that find no room, for pipelines built with this handle.
@@ -160,10 +170,12 @@ impl Executor {
             return 0;
         }
         let mut granted = 0;
-        let _ = pool.queued.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| {
-            granted = want.min(pool.queued_max.saturating_sub(queued));
-            Some(queued + granted)
-        });
+        let _ = pool
+            .queued
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| {
+                granted = want.min(pool.queued_max.saturating_sub(queued));
+                Some(queued + granted)
+            });
         granted
     }
 
@@ -194,7 +206,11 @@ impl Executor {
 
     fn submit(&self, work: Work) {
         self.pool.started.call_once(|| self.pool.start());
-        let sender = self.pool.sender.as_ref().expect("the sender goes with the last handle");
+        let sender = self
+            .pool
+            .sender
+            .as_ref()
+            .expect("the sender goes with the last handle");
         // A lane stands in the channel once and holds a message that was let in, so there is room.
         if sender.try_send(work).is_err() {
             error!(target: "netwheel::executor", "the pool's channel is full or closed; work is lost");

@@ -23,18 +23,25 @@ impl Attributes {
     /// The value of type `T`.
     #[must_use]
     pub fn get<T: 'static>(&self) -> Option<&T> {
-        self.values.iter().find_map(|(_, value)| value.downcast_ref())
+        self.values
+            .iter()
+            .find_map(|(_, value)| value.downcast_ref())
     }
 
     /// The value of type `T`, to change it.
     #[must_use]
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
-        self.values.iter_mut().find_map(|(_, value)| value.downcast_mut())
+        self.values
+            .iter_mut()
+            .find_map(|(_, value)| value.downcast_mut())
     }
 
     /// Takes the value of type `T` out.
     pub fn remove<T: 'static>(&mut self) -> Option<T> {
-        let index = self.values.iter().position(|(id, _)| *id == TypeId::of::<T>())?;
+        let index = self
+            .values
+            .iter()
+            .position(|(id, _)| *id == TypeId::of::<T>())?;
         let (_, value) = self.values.swap_remove(index);
         value.downcast().ok().map(|value| *value)
     }
@@ -42,6 +49,8 @@ impl Attributes {
 
 impl fmt::Debug for Attributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attributes").field("len", &self.values.len()).finish()
+        f.debug_struct("Attributes")
+            .field("len", &self.values.len())
+            .finish()
     }
 }

@@ -38,9 +38,15 @@ pub struct Pipeline<In, Out> {
 
 impl<In: 'static, Out: 'static> Pipeline<In, Out> {
     /// Begins a pipeline over `codec`.
-    #[expect(clippy::new_ret_no_self, reason = "the pipeline is whole once it has a handler")]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "the pipeline is whole once it has a handler"
+    )]
     pub fn new<C: Codec<In = In, Out = Out>>(codec: C) -> PipelineBuilder<C> {
-        PipelineBuilder { codec, slots: Vec::new() }
+        PipelineBuilder {
+            codec,
+            slots: Vec::new(),
+        }
     }
 
     /// Ties the pipeline to handles that are there already.
@@ -54,7 +60,7 @@ impl Pipeline<Bytes, Bytes> {
     /// Begins a pipeline of raw bytes: a message is whatever one read brought.
     #[must_use]
     pub fn raw() -> PipelineBuilder<Raw> {
-        Self::new(Raw::new())
+        Self::new(Raw)
     }
 }
 
@@ -91,7 +97,11 @@ impl<C: Codec> PipelineBuilder<C> {
             self.slots.iter().all(|slot| slot.name != name),
             "two stages are named {name}"
         );
-        self.slots.push(Slot { name, key: 0, stage: Box::new(stage) });
+        self.slots.push(Slot {
+            name,
+            key: 0,
+            stage: Box::new(stage),
+        });
         self
     }
 
@@ -151,7 +161,10 @@ impl<C: Codec> PipelineBuilder<C> {
         R: FnMut(&mut Context<'_, C::In, C::Out>, C::In) -> Result<()> + 'static,
     {
         let rejected: Reject<C::In, C::Out> = Box::new(rejected);
-        self.finish(LaneEnd::new(Lane::new(pool, LaneClosure(handler)), Some(rejected)))
+        self.finish(LaneEnd::new(
+            Lane::new(pool, LaneClosure(handler)),
+            Some(rejected),
+        ))
     }
 
     fn finish<T: Terminal<C::In, C::Out>>(mut self, terminal: T) -> Pipeline<C::In, C::Out> {

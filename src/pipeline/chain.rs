@@ -36,7 +36,12 @@ pub(crate) struct Chain<C: Codec, T> {
 
 impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     pub(crate) fn new(codec: C, slots: Vec<Slot<C::In, C::Out>>, terminal: T) -> Self {
-        Self { codec, terminal, slots, tail: Tail::new() }
+        Self {
+            codec,
+            terminal,
+            slots,
+            tail: Tail::new(),
+        }
     }
 
     /// Runs `call` at the handler's place.
@@ -206,7 +211,14 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         name: &'static str,
         stage: Box<dyn Stage<C::In, C::Out>>,
     ) -> Result<()> {
-        self.slots.insert(index, Slot { name, key: state.new_owner(), stage });
+        self.slots.insert(
+            index,
+            Slot {
+                name,
+                key: state.new_owner(),
+                stage,
+            },
+        );
         self.at_stage(index, state, turn, |stage, cx| stage.on_open(cx))
     }
 
@@ -250,7 +262,9 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     /// Encodes what handles have sent, until the output is above the high water mark.
     fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
         loop {
-            let Some(outlet) = &mut self.tail.outlet else { return Ok(()) };
+            let Some(outlet) = &mut self.tail.outlet else {
+                return Ok(());
+            };
             if state.output.len() > state.options.limits.high_water_bytes {
                 return Ok(());
             }
@@ -271,10 +285,15 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     }
 
     fn finish_job(&mut self, state: &mut State, turn: &mut Turn, result: JobResult) -> Result<()> {
-        let Some(deferred) = self.tail.deferred_mut() else { return Ok(()) };
+        let Some(deferred) = self.tail.deferred_mut() else {
+            return Ok(());
+        };
         let job = deferred.jobs.remove(result.job);
         let Some(value) = result.value else {
-            return Err(Failure::with(CloseReason::Panic, "a job of the pool panicked"));
+            return Err(Failure::with(
+                CloseReason::Panic,
+                "a job of the pool panicked",
+            ));
         };
         let Some(done) = job.done else {
             turn.stats.stale_events.add(1);
@@ -289,8 +308,12 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
 
     /// Tries jobs again that found the pool full.
     fn retry_jobs(&mut self, state: &mut State) {
-        let Some(deferred) = self.tail.deferred_mut() else { return };
-        let Some(pool) = deferred.pool.clone() else { return };
+        let Some(deferred) = self.tail.deferred_mut() else {
+            return;
+        };
+        let Some(pool) = deferred.pool.clone() else {
+            return;
+        };
         while let Some(task) = deferred.backlog.pop_front() {
             if let Err(task) = pool.try_run(task) {
                 deferred.backlog.push_front(task);
@@ -331,8 +354,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         eof: bool,
     ) -> Result<()> {
         while !state.stops_decoding() {
-            let decoded =
-                if eof { self.codec.decode_eof(input) } else { self.codec.decode(input) };
+            let decoded = if eof {
+                self.codec.decode_eof(input)
+            } else {
+                self.codec.decode(input)
+            };
             turn.stats.decode_errors.add(self.codec.take_skipped());
             let message = decoded.map_err(|failure| {
                 turn.stats.decode_errors.add(1);
@@ -412,7 +438,9 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn shut_outbox(&mut self, turn: &mut Turn, reason: CloseReason) {
-        let Some(outlet) = self.tail.outlet.take() else { return };
+        let Some(outlet) = self.tail.outlet.take() else {
+            return;
+        };
         for entry in outlet.batch {
             outlet.outbox.settle(entry.weight, &turn.mailbox);
             if let Some(done) = entry.done {
@@ -426,7 +454,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
 impl<C: Codec, T: Terminal<C::In, C::Out>> TypedLink<C::Out> for Chain<C, T> {
     fn adopt(&mut self, outbox: Arc<Outbox<C::Out>>) {
         outbox.weigh_by(C::weigh);
-        let outlet = Outlet { outbox, batch: std::collections::VecDeque::new(), close: None };
+        let outlet = Outlet {
+            outbox,
+            batch: std::collections::VecDeque::new(),
+            close: None,
+        };
         self.tail.outlet = Some(Box::new(outlet));
     }
 }

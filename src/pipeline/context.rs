@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,15 @@ pub struct Context<'a, In: 'static, Out: 'static> {
     pub(crate) owner: u32,
 }
 
+impl<In: 'static, Out: 'static> fmt::Debug for Context<'_, In, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.state.id)
+            .field("peer", &self.state.peer.address)
+            .finish_non_exhaustive()
+    }
+}
+
 enum Unsent<Out> {
     Refused(TrySendError<Out>),
     Failed(Failure),
@@ -83,7 +93,8 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         out: Out,
         done: impl FnOnce(Result<(), CloseReason>) + Send + 'static,
     ) -> Result<()> {
-        self.send(out, Some(Completion::new(done))).map_err(Failure::from)
+        self.send(out, Some(Completion::new(done)))
+            .map_err(Failure::from)
     }
 
     /// Sends `out`, or gives it back.
@@ -176,7 +187,11 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             outbox.place(&turn.mailbox, state.id);
             outbox.opened(state.peer);
             outbox.tell_output_bytes(state.output.len());
-            Box::new(Outlet { outbox, batch: VecDeque::new(), close: None })
+            Box::new(Outlet {
+                outbox,
+                batch: VecDeque::new(),
+                close: None,
+            })
         })
     }
 
@@ -189,7 +204,11 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     /// Bytes that wait to be sent: output, and messages of handles by their weight.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        let waiting = self.tail.outlet.as_ref().map_or(0, |outlet| outlet.outbox.waiting_bytes());
+        let waiting = self
+            .tail
+            .outlet
+            .as_ref()
+            .map_or(0, |outlet| outlet.outbox.waiting_bytes());
         self.state.output.len() + waiting
     }
 
@@ -205,19 +224,27 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
 impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     /// Edits the chain; the edits apply after the current message.
     pub fn pipeline(&mut self) -> Edits<'_, In, Out> {
-        Edits { tail: &mut *self.tail }
+        Edits {
+            tail: &mut *self.tail,
+        }
     }
 
     /// Sends `message` inward from this place, after the current message.
     pub fn inject(&mut self, message: In) {
-        let action = Action::Inject { from: self.owner, message };
+        let action = Action::Inject {
+            from: self.owner,
+            message,
+        };
         self.tail.deferred().actions.push_back(action);
     }
 
     /// Tells the stages behind this one and the handler about `event`, after the current message.
     pub fn fire(&mut self, event: impl Any) {
         let event = Event::User(Box::new(event));
-        self.tail.deferred().actions.push_back(Action::Fire { from: self.owner, event });
+        self.tail.deferred().actions.push_back(Action::Fire {
+            from: self.owner,
+            event,
+        });
     }
 
     /// Swaps codec, stages and handler for those of `pipeline`, after the current message.
@@ -336,7 +363,10 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
         let outbox: Arc<dyn Announce> = self.outlet().outbox.clone();
         let deferred = self.tail.deferred();
         if deferred.backlog.len() >= LANE_MESSAGES_MAX {
-            return Err(Failure::with(CloseReason::OverLimit, "too many jobs wait for the pool"));
+            return Err(Failure::with(
+                CloseReason::OverLimit,
+                "too many jobs wait for the pool",
+            ));
         }
         let vacant = deferred.jobs.vacant_entry();
         let task = task(vacant.key(), job, Arc::clone(&outbox));
@@ -395,6 +425,12 @@ pub struct Edits<'a, In: 'static, Out: 'static> {
     tail: &'a mut Tail<In, Out>,
 }
 
+impl<In: 'static, Out: 'static> fmt::Debug for Edits<'_, In, Out> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edits")
+    }
+}
+
 impl<In: 'static, Out: 'static> Edits<'_, In, Out> {
     /// Adds a stage next to the codec.
     pub fn add_first(&mut self, name: &'static str, stage: impl Stage<In, Out>) -> &mut Self {
@@ -433,7 +469,11 @@ impl<In: 'static, Out: 'static> Edits<'_, In, Out> {
         name: &'static str,
         stage: impl Stage<In, Out>,
     ) -> &mut Self {
-        self.push(Edit::Replace { old, name, stage: Box::new(stage) })
+        self.push(Edit::Replace {
+            old,
+            name,
+            stage: Box::new(stage),
+        })
     }
 
     /// Takes a stage out; its timers go with it.

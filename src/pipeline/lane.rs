@@ -82,9 +82,8 @@ impl<Out> LaneContext<'_, Out> {
     /// [`CloseReason::OverLimit`] when the connection's output is full, which takes one message with
     /// very large or very many answers: a connection whose answers are not read gets no more messages.
     pub fn write(&mut self, out: Out) -> Result<()> {
-        self.try_write(out).map_err(|refused| {
-            Failure::with(refused.reason(), refused.to_string())
-        })
+        self.try_write(out)
+            .map_err(|refused| Failure::with(refused.reason(), refused.to_string()))
     }
 
     /// Sends `out` like [`write`](Self::write), or gives it back.
@@ -134,7 +133,9 @@ impl<Out> LaneContext<'_, Out> {
 
 impl<Out> fmt::Debug for LaneContext<'_, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LaneContext").field(&self.line.handle).finish()
+        f.debug_tuple("LaneContext")
+            .field(&self.line.handle)
+            .finish()
     }
 }
 
@@ -176,7 +177,6 @@ struct Line<Out> {
     limits: ConnectionLimits,
 }
 
-
 impl<In, Out, H> Lane<In, Out, H>
 where
     In: Send + 'static,
@@ -185,7 +185,11 @@ where
 {
     pub(crate) fn new(executor: &Executor, handler: H) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::new(Queue { messages: VecDeque::new(), scheduled: false, parked: false }),
+            queue: Mutex::new(Queue {
+                messages: VecDeque::new(),
+                scheduled: false,
+                parked: false,
+            }),
             work: Mutex::new(Work {
                 handler: Some(handler),
                 batch: VecDeque::new(),
@@ -207,7 +211,8 @@ where
         queue.messages.extend(messages);
         if !std::mem::replace(&mut queue.scheduled, true) {
             drop(queue);
-            self.executor.submit_lane(Arc::clone(self) as Arc<dyn RunLane>);
+            self.executor
+                .submit_lane(Arc::clone(self) as Arc<dyn RunLane>);
         }
     }
 
@@ -250,8 +255,8 @@ where
                 self.settle(line, &mut handled, work);
                 since = now;
             }
-            if work.answers_bytes > 0 && line.handle.queued_bytes() + work.answers_bytes
-                > line.limits.high_water_bytes
+            if work.answers_bytes > 0
+                && line.handle.queued_bytes() + work.answers_bytes > line.limits.high_water_bytes
             {
                 self.settle(line, &mut handled, work);
                 if !work.batch.is_empty() {
@@ -327,7 +332,10 @@ where
     H: PoolHandler<In, Out>,
 {
     fn run(self: Arc<Self>) {
-        let line = self.line.get().expect("a lane gets messages once its connection is open");
+        let line = self
+            .line
+            .get()
+            .expect("a lane gets messages once its connection is open");
         {
             let mut work = lock(&self.work);
             std::mem::swap(&mut lock(&self.queue).messages, &mut work.batch);
@@ -346,8 +354,7 @@ where
     }
 }
 
-pub(crate) type Reject<In, Out> =
-    Box<dyn FnMut(&mut Context<'_, In, Out>, In) -> Result<()>>;
+pub(crate) type Reject<In, Out> = Box<dyn FnMut(&mut Context<'_, In, Out>, In) -> Result<()>>;
 
 /// The worker's end of a lane.
 pub(crate) struct LaneEnd<In: 'static, Out: 'static, H> {
@@ -364,7 +371,11 @@ where
     H: PoolHandler<In, Out>,
 {
     pub(crate) fn new(lane: Arc<Lane<In, Out, H>>, reject: Option<Reject<In, Out>>) -> Self {
-        Self { lane, staged: VecDeque::new(), reject }
+        Self {
+            lane,
+            staged: VecDeque::new(),
+            reject,
+        }
     }
 
     /// Hands over what is staged, as far as there is room; pauses reading, or rejects, when there is not.
@@ -425,9 +436,14 @@ where
 
     fn reject_staged(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
         let Some(reject) = &mut self.reject else {
-            return Err(Failure::with(CloseReason::OverLimit, "the pool is full and rejects"));
+            return Err(Failure::with(
+                CloseReason::OverLimit,
+                "the pool is full and rejects",
+            ));
         };
-        self.staged.drain(..).try_for_each(|message| reject(cx, message))
+        self.staged
+            .drain(..)
+            .try_for_each(|message| reject(cx, message))
     }
 }
 
@@ -450,7 +466,11 @@ where
 
     fn on_message(&mut self, cx: &mut Context<'_, In, Out>, message: In) -> Result<()> {
         self.staged.push_back(message);
-        if self.staged.len() >= STAGED_MAX { self.commit(cx) } else { Ok(()) }
+        if self.staged.len() >= STAGED_MAX {
+            self.commit(cx)
+        } else {
+            Ok(())
+        }
     }
 
     fn on_settled(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {

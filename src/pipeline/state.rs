@@ -143,7 +143,10 @@ impl State {
     }
 
     /// Ends the connection because a callback failed, and says so in the log.
-    #[expect(clippy::needless_pass_by_value, reason = "a failure is dealt with once")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a failure is dealt with once"
+    )]
     pub(crate) fn fail(&mut self, failure: Failure) {
         let level = match failure.reason().initiator() {
             Initiator::Remote => Level::Warn,
@@ -166,7 +169,10 @@ impl State {
     pub(crate) fn stops_decoding(&self) -> bool {
         self.pauses != 0
             || !self.accepts_output()
-            || self.rare.as_ref().is_some_and(|rare| rare.upgrade.is_some())
+            || self
+                .rare
+                .as_ref()
+                .is_some_and(|rare| rare.upgrade.is_some())
             || self.output.len() > self.options.limits.high_water_bytes
     }
 
@@ -183,7 +189,10 @@ impl State {
         while let Some((end, _)) = rare.completions.front()
             && *end <= flushed
         {
-            let (_, done) = rare.completions.pop_front().expect("the front was looked at");
+            let (_, done) = rare
+                .completions
+                .pop_front()
+                .expect("the front was looked at");
             done.complete(Ok(()));
         }
     }

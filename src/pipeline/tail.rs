@@ -12,10 +12,20 @@ use crate::executor::Task;
 use crate::handle::{CloseRequest, Entry, Outbox};
 
 /// An edit of the chain.
-pub(crate) enum Edit<In, Out> {
-    Add { at: Place, name: &'static str, stage: Box<dyn Stage<In, Out>> },
-    Replace { old: &'static str, name: &'static str, stage: Box<dyn Stage<In, Out>> },
-    Remove { name: &'static str },
+pub(crate) enum Edit<In: 'static, Out: 'static> {
+    Add {
+        at: Place,
+        name: &'static str,
+        stage: Box<dyn Stage<In, Out>>,
+    },
+    Replace {
+        old: &'static str,
+        name: &'static str,
+        stage: Box<dyn Stage<In, Out>>,
+    },
+    Remove {
+        name: &'static str,
+    },
 }
 
 /// Where a stage is added.
@@ -28,30 +38,35 @@ pub(crate) enum Place {
 }
 
 /// Something to be done after the current message, in the order in which it was asked for.
-pub(crate) enum Action<In, Out> {
+pub(crate) enum Action<In: 'static, Out: 'static> {
     Edit(Edit<In, Out>),
     /// A message that enters behind the stage that injected it.
-    Inject { from: u32, message: In },
+    Inject {
+        from: u32,
+        message: In,
+    },
     /// An event that starts behind the stage that fired it.
-    Fire { from: u32, event: Event },
+    Fire {
+        from: u32,
+        event: Event,
+    },
 }
 
-type Done<In, Out> =
-    Box<dyn FnOnce(&mut Context<'_, In, Out>, Box<dyn Any + Send>) -> Result<()>>;
+type Done<In, Out> = Box<dyn FnOnce(&mut Context<'_, In, Out>, Box<dyn Any + Send>) -> Result<()>>;
 
 /// A job on the pool, and what is to happen with its result; nothing, once its stage has gone.
-pub(crate) struct Job<In, Out> {
+pub(crate) struct Job<In: 'static, Out: 'static> {
     pub(crate) owner: u32,
     pub(crate) done: Option<Done<In, Out>>,
 }
 
 /// The typed, per-connection part of what callbacks see; both halves only exist once they are used.
-pub(crate) struct Tail<In, Out> {
+pub(crate) struct Tail<In: 'static, Out: 'static> {
     deferred: Option<Box<Deferred<In, Out>>>,
     pub(crate) outlet: Option<Box<Outlet<Out>>>,
 }
 
-pub(crate) struct Deferred<In, Out> {
+pub(crate) struct Deferred<In: 'static, Out: 'static> {
     pub(crate) actions: VecDeque<Action<In, Out>>,
     pub(crate) jobs: Slab<Job<In, Out>>,
     /// Jobs that found the pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
@@ -68,9 +83,12 @@ pub(crate) struct Outlet<Out> {
     pub(crate) close: Option<CloseRequest>,
 }
 
-impl<In, Out> Tail<In, Out> {
+impl<In: 'static, Out: 'static> Tail<In, Out> {
     pub(crate) const fn new() -> Self {
-        Self { deferred: None, outlet: None }
+        Self {
+            deferred: None,
+            outlet: None,
+        }
     }
 
     pub(crate) fn deferred(&mut self) -> &mut Deferred<In, Out> {
@@ -94,20 +112,28 @@ impl<In, Out> Tail<In, Out> {
 
     /// Whether a write of a callback must queue up behind messages of handles.
     pub(crate) fn must_wait(&self) -> bool {
-        self.outlet.as_ref().is_some_and(|outlet| outlet.outbox.is_waiting())
+        self.outlet
+            .as_ref()
+            .is_some_and(|outlet| outlet.outbox.is_waiting())
     }
 
     pub(crate) fn jobs_are_done(&self) -> bool {
-        self.deferred.as_ref().is_none_or(|deferred| deferred.jobs.is_empty())
+        self.deferred
+            .as_ref()
+            .is_none_or(|deferred| deferred.jobs.is_empty())
     }
 
     pub(crate) fn outlet_is_empty(&self) -> bool {
-        self.outlet.as_ref().is_none_or(|outlet| !outlet.outbox.is_waiting())
+        self.outlet
+            .as_ref()
+            .is_none_or(|outlet| !outlet.outbox.is_waiting())
     }
 
     /// Forgets what was to happen with the results of a stage's jobs.
     pub(crate) fn orphan_jobs(&mut self, owner: u32) {
-        let Some(deferred) = &mut self.deferred else { return };
+        let Some(deferred) = &mut self.deferred else {
+            return;
+        };
         for (_, job) in &mut deferred.jobs {
             if job.owner == owner {
                 job.done = None;

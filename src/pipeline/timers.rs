@@ -49,7 +49,8 @@ impl Timers {
     }
 
     pub(crate) fn cancel(&mut self, owner: u32, due: Due) {
-        self.armed.retain(|timer| (timer.owner, timer.due) != (owner, due));
+        self.armed
+            .retain(|timer| (timer.owner, timer.due) != (owner, due));
     }
 
     pub(crate) fn cancel_owner(&mut self, owner: u32) {

@@ -20,6 +20,12 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(clock: Clock, mailbox: Arc<Mailbox>, stats: Arc<WorkerStats>) -> Self {
-        Self { now: clock.now(), clock, mailbox, stats, spare: Spare::default() }
+        Self {
+            now: clock.now(),
+            clock,
+            mailbox,
+            stats,
+            spare: Spare::default(),
+        }
     }
 }

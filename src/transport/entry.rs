@@ -73,7 +73,11 @@ impl<S> Entry<S> {
             connection,
             service,
             timer: None,
-            phase: if connecting { Phase::Connecting } else { Phase::Open },
+            phase: if connecting {
+                Phase::Connecting
+            } else {
+                Phase::Open
+            },
             accepted: !connecting,
             close_reason: CloseReason::Local,
             in_ready: false,
@@ -203,7 +207,9 @@ impl<S> Entry<S> {
 
     /// Throws away what still arrives; `false` once nothing more will, or too much has.
     pub(crate) fn linger<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> bool {
-        let Phase::Lingering(mut bytes_left) = self.phase else { return true };
+        let Phase::Lingering(mut bytes_left) = self.phase else {
+            return true;
+        };
         while self.readable {
             match io.driver.read(&mut self.stream, io.inbox.room()) {
                 Ok(0) => return false,

@@ -108,7 +108,11 @@ impl<D: Driver> Worker<D> {
 
     /// How long the next wait may take.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        if self.more_arrivals || !self.ready.is_empty() || !self.dirty.is_empty() || !self.commands.is_empty() {
+        if self.more_arrivals
+            || !self.ready.is_empty()
+            || !self.dirty.is_empty()
+            || !self.commands.is_empty()
+        {
             return Some(Duration::ZERO);
         }
         if !self.limits.busy_poll.is_zero()
@@ -123,7 +127,11 @@ impl<D: Driver> Worker<D> {
     fn wait(&mut self, timeout: Option<Duration>) {
         let sleeps = timeout.is_none_or(|timeout| !timeout.is_zero());
         let sleeps = sleeps && self.turn.mailbox.may_sleep();
-        let timeout = if sleeps { timeout } else { Some(Duration::ZERO) };
+        let timeout = if sleeps {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
         let outcome = self.driver.wait(timeout, &mut self.events);
         if sleeps {
             self.turn.mailbox.awake();
@@ -148,7 +156,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn serve_event(&mut self, event: Readiness) {
-        let Some((entry, mut io)) = self.entry(event.key) else { return };
+        let Some((entry, mut io)) = self.entry(event.key) else {
+            return;
+        };
         if event.readable || event.read_closed {
             entry.note_readable(event.read_closed);
         }
@@ -188,7 +198,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn finish_connect(&mut self, key: Key) {
-        let Some((entry, io)) = self.entry(key) else { return };
+        let Some((entry, io)) = self.entry(key) else {
+            return;
+        };
         match io.driver.finish_connect(&mut entry.stream) {
             Ok(None) => {}
             Ok(Some(peer)) => {
@@ -201,7 +213,9 @@ impl<D: Driver> Worker<D> {
                     self.wheel.cancel(timer);
                 }
                 // Data may have come with the same edge as the end of the handshake.
-                let Some((entry, mut io)) = self.entry(key) else { return };
+                let Some((entry, mut io)) = self.entry(key) else {
+                    return;
+                };
                 entry.note_readable(false);
                 entry.serve(&mut io);
                 self.settle(key);
@@ -216,11 +230,17 @@ impl<D: Driver> Worker<D> {
 
     fn serve_ready(&mut self) {
         for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { return };
+            let Some(key) = self.ready.pop_front() else {
+                return;
+            };
             // A connection that has closed since is no stale event: nobody else named it.
-            let Some(entry) = self.slots.get_mut(key) else { continue };
+            let Some(entry) = self.slots.get_mut(key) else {
+                continue;
+            };
             entry.in_ready = false;
-            let Some((entry, mut io)) = self.entry(key) else { continue };
+            let Some((entry, mut io)) = self.entry(key) else {
+                continue;
+            };
             if entry.wants_flush() {
                 entry.flush(&mut io);
             }
@@ -232,7 +252,9 @@ impl<D: Driver> Worker<D> {
     fn take_commands(&mut self) {
         self.turn.mailbox.take(&mut self.commands);
         for _ in 0..self.limits.mailbox_commands_per_turn {
-            let Some(command) = self.commands.pop_front() else { return };
+            let Some(command) = self.commands.pop_front() else {
+                return;
+            };
             self.last_event = self.turn.now;
             match command {
                 Command::Ready(key) => self.serve_handles(key),
@@ -244,7 +266,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn serve_handles(&mut self, key: Key) {
-        let Some((entry, io)) = self.entry(key) else { return };
+        let Some((entry, io)) = self.entry(key) else {
+            return;
+        };
         if matches!(entry.phase, Phase::Lingering(_)) {
             return;
         }
@@ -254,8 +278,10 @@ impl<D: Driver> Worker<D> {
 
     /// Ends the connections of services that were told to end.
     fn end_services(&mut self) {
-        for key in self.slots.keys() {
-            let Some((entry, io)) = self.entry(key) else { continue };
+        for key in self.keys() {
+            let Some((entry, io)) = self.entry(key) else {
+                continue;
+            };
             if entry.service.is_aborting() {
                 match entry.phase {
                     Phase::Lingering(_) => self.free(key),
@@ -288,7 +314,12 @@ impl<D: Driver> Worker<D> {
 
     /// Makes a connection of a new socket.
     fn take_in(&mut self, arrival: Arrival<D::Stream>) {
-        let Arrival { mut stream, peer, service, connect_timeout } = arrival;
+        let Arrival {
+            mut stream,
+            peer,
+            service,
+            connect_timeout,
+        } = arrival;
         let pipeline = catch_unwind(AssertUnwindSafe(|| (service.factory)(&peer)));
         let Ok(pipeline) = pipeline else {
             error!(target: "netwheel::worker", "{}: the pipeline's factory panicked", peer.address);
@@ -311,7 +342,9 @@ impl<D: Driver> Worker<D> {
         if !connecting {
             self.turn.stats.accepted.add(1);
         }
-        let Some((entry, io)) = self.entry(key) else { return };
+        let Some((entry, io)) = self.entry(key) else {
+            return;
+        };
         entry.connection.attach(io.turn);
         if let Err(error) = registered {
             error!(target: "netwheel::worker", "{}: register: {error}", peer.address);
@@ -339,7 +372,9 @@ impl<D: Driver> Worker<D> {
         let mut budget = self.limits.timers_per_turn;
         // What the budget leaves behind makes `next_expiry` a moment that has passed.
         while let Some(key) = self.wheel.expire(self.turn.now, &mut budget) {
-            let Some((entry, io)) = self.entry(key) else { continue };
+            let Some((entry, io)) = self.entry(key) else {
+                continue;
+            };
             entry.timer = None;
             match entry.phase {
                 Phase::Connecting => {
@@ -359,9 +394,13 @@ impl<D: Driver> Worker<D> {
     fn flush_dirty(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
-            let Some(entry) = self.slots.get_mut(key) else { continue };
+            let Some(entry) = self.slots.get_mut(key) else {
+                continue;
+            };
             entry.in_dirty = false;
-            let Some((entry, mut io)) = self.entry(key) else { continue };
+            let Some((entry, mut io)) = self.entry(key) else {
+                continue;
+            };
             entry.flush(&mut io);
             self.settle(key);
         }
@@ -372,7 +411,9 @@ impl<D: Driver> Worker<D> {
 
     /// After anything was done to a connection: ends it, or puts it on the lists it belongs on.
     fn settle(&mut self, key: Key) {
-        let Some(entry) = self.slots.get_mut(key) else { return };
+        let Some(entry) = self.slots.get_mut(key) else {
+            return;
+        };
         if entry.phase == Phase::Connecting {
             if let Fate::Broken(reason) = entry.connection.fate() {
                 self.close(key, reason);
@@ -401,7 +442,9 @@ impl<D: Driver> Worker<D> {
 
     /// Arms the entry's one timer, or moves it; a later moment than the armed one waits for that to pass.
     fn arm(&mut self, key: Key, at: Instant) {
-        let Some(entry) = self.slots.get_mut(key) else { return };
+        let Some(entry) = self.slots.get_mut(key) else {
+            return;
+        };
         if let Some((timer, _)) = entry.timer.take() {
             self.wheel.cancel(timer);
         }
@@ -410,7 +453,9 @@ impl<D: Driver> Worker<D> {
 
     /// Everything has left: waits for the peer's FIN, if it has not come, before the socket goes.
     fn finish(&mut self, key: Key, reason: CloseReason) {
-        let Some((entry, mut io)) = self.entry(key) else { return };
+        let Some((entry, mut io)) = self.entry(key) else {
+            return;
+        };
         let linger = entry.service.limits().linger_timeout;
         if entry.connection.is_eof() || linger.is_zero() {
             return self.close(key, reason);
@@ -432,7 +477,9 @@ impl<D: Driver> Worker<D> {
 
     /// Tells the handler, and frees the slot.
     fn close(&mut self, key: Key, reason: CloseReason) {
-        let Some((entry, io)) = self.entry(key) else { return };
+        let Some((entry, io)) = self.entry(key) else {
+            return;
+        };
         entry.close_reason = reason;
         entry.connection.close(io.turn, reason);
         self.free(key);
@@ -440,7 +487,9 @@ impl<D: Driver> Worker<D> {
 
     /// Frees the slot of a connection whose handler has been told.
     fn free(&mut self, key: Key) {
-        let Some(entry) = self.slots.remove(key) else { return };
+        let Some(entry) = self.slots.remove(key) else {
+            return;
+        };
         if let Some((timer, _)) = entry.timer {
             self.wheel.cancel(timer);
         }
@@ -455,11 +504,16 @@ impl<D: Driver> Worker<D> {
         self.leave(&entry.service);
     }
 
+    /// The connections of this moment; the slots may change while they are gone through.
+    fn keys(&self) -> Vec<Key> {
+        self.slots.keys().collect()
+    }
+
     fn close_all(&mut self) {
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }
-        for key in self.slots.keys() {
+        for key in self.keys() {
             match self.slots.get_mut(key).map(|entry| entry.phase) {
                 Some(Phase::Lingering(_)) => self.free(key),
                 Some(_) => self.close(key, CloseReason::Shutdown),

@@ -125,7 +125,10 @@ struct Repeated {
 
 impl Repeated {
     fn warn(&mut self, now: Instant, text: &str) {
-        if self.last.is_some_and(|last| now.since(last) < LOG_REPEAT_INTERVAL) {
+        if self
+            .last
+            .is_some_and(|last| now.since(last) < LOG_REPEAT_INTERVAL)
+        {
             self.swallowed += 1;
             return;
         }
@@ -176,7 +179,11 @@ impl Acceptor {
                 _ => {}
             }
             for event in &events {
-                for open in self.listeners.iter_mut().filter(|open| open.token == event.token()) {
+                for open in self
+                    .listeners
+                    .iter_mut()
+                    .filter(|open| open.token == event.token())
+                {
                     open.ready = open.rests_until.is_none();
                 }
             }
@@ -194,7 +201,11 @@ impl Acceptor {
         if self.listeners.iter().any(|open| open.ready) {
             return Some(Duration::ZERO);
         }
-        let until = self.listeners.iter().filter_map(|open| open.rests_until).min()?;
+        let until = self
+            .listeners
+            .iter()
+            .filter_map(|open| open.rests_until)
+            .min()?;
         Some(until.since(self.clock.now()))
     }
 
@@ -221,7 +232,13 @@ impl Acceptor {
         if let Err(error) = listener.register(self.poll.registry(), token) {
             return warn!(target: "netwheel::acceptor", "register listener: {error}");
         }
-        self.listeners.push(Open { listener, service, token, ready: true, rests_until: None });
+        self.listeners.push(Open {
+            listener,
+            service,
+            token,
+            ready: true,
+            rests_until: None,
+        });
     }
 
     fn close_ended(&mut self) {
@@ -233,7 +250,11 @@ impl Acceptor {
             }
             keep
         });
-        if self.held.as_ref().is_some_and(|(.., service)| service.is_ending()) {
+        if self
+            .held
+            .as_ref()
+            .is_some_and(|(.., service)| service.is_ending())
+        {
             self.drop_held();
         }
     }
@@ -294,12 +315,18 @@ impl Acceptor {
     }
 
     fn let_in(&mut self, stream: Stream, peer: Peer, service: Arc<Service>) {
-        let connections: usize = self.doors.iter().map(|door| door.stats.connections.count()).sum();
+        let connections: usize = self
+            .doors
+            .iter()
+            .map(|door| door.stats.connections.count())
+            .sum();
         if connections >= self.connections_max {
             self.stats.refused.fetch_add(1, Ordering::Relaxed);
             let now = self.clock.now();
             let max = self.connections_max;
-            return self.log.warn(now, &format!("refused {}: {max} connections", peer.address));
+            return self
+                .log
+                .warn(now, &format!("refused {}: {max} connections", peer.address));
         }
         service.enter();
         self.hand_over(stream, peer, service);
@@ -308,7 +335,12 @@ impl Acceptor {
     /// Hands a socket to a worker; holds it when none has room.
     fn hand_over(&mut self, stream: Stream, peer: Peer, service: Arc<Service>) -> bool {
         let first = self.choose(&peer);
-        let mut arrival = Arrival { stream, peer, service, connect_timeout: None };
+        let mut arrival = Arrival {
+            stream,
+            peer,
+            service,
+            connect_timeout: None,
+        };
         for step in 0..self.doors.len() {
             let index = (first + step) % self.doors.len();
             let door = &self.doors[index];
@@ -320,7 +352,9 @@ impl Acceptor {
                 }
                 Err(TrySendError::Full(inbound) | TrySendError::Disconnected(inbound)) => {
                     door.stats.connections.leave();
-                    let Inbound::Socket(back) = inbound else { return true };
+                    let Inbound::Socket(back) = inbound else {
+                        return true;
+                    };
                     arrival = back;
                 }
             }
@@ -337,9 +371,10 @@ impl Acceptor {
                 self.next = (self.next + 1) % self.doors.len();
                 self.next
             }
-            Order::LeastConnections => {
-                counts().enumerate().min_by_key(|(_, count)| *count).map_or(0, |(index, _)| index)
-            }
+            Order::LeastConnections => counts()
+                .enumerate()
+                .min_by_key(|(_, count)| *count)
+                .map_or(0, |(index, _)| index),
             Order::Custom(choose) => {
                 let counts: Vec<usize> = counts().collect();
                 choose(peer, &counts) % self.doors.len()

@@ -1,6 +1,5 @@
 //! A worker's driver on mio.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +48,6 @@ pub(crate) struct SystemDriver {
     inbound: Receiver<Inbound>,
     listeners: Vec<Shared>,
     listeners_seen: u32,
-    accepted: VecDeque<Arrival<Stream>>,
     stats: Arc<crate::stats::WorkerStats>,
 }
 
@@ -77,7 +75,6 @@ impl SystemDriver {
             inbound,
             listeners: Vec::new(),
             listeners_seen: 0,
-            accepted: VecDeque::new(),
             stats,
         })
     }
@@ -89,11 +86,20 @@ impl SystemDriver {
     fn add_listener(&mut self, mut listener: Listener, service: Arc<Service>) {
         let generation = self.listeners_seen;
         self.listeners_seen += 1;
-        let token = token(Key { slot: LISTENER_SLOT, generation });
+        let token = token(Key {
+            slot: LISTENER_SLOT,
+            generation,
+        });
         if let Err(error) = listener.register(self.poll.registry(), token) {
             return warn!(target: "netwheel::acceptor", "register listener: {error}");
         }
-        self.listeners.push(Shared { listener, service, token, ready: true, rests_until: None });
+        self.listeners.push(Shared {
+            listener,
+            service,
+            token,
+            ready: true,
+            rests_until: None,
+        });
     }
 
     /// Accepts one connection from the first listener that has one.
@@ -109,7 +115,12 @@ impl SystemDriver {
                         shared.service.enter();
                         self.stats.connections.enter();
                         let service = Arc::clone(&shared.service);
-                        return Some(Arrival { stream, peer, service, connect_timeout: None });
+                        return Some(Arrival {
+                            stream,
+                            peer,
+                            service,
+                            connect_timeout: None,
+                        });
                     }
                     Err(error) => match error.kind() {
                         io::ErrorKind::WouldBlock => shared.ready = false,
@@ -143,11 +154,18 @@ impl SystemDriver {
 
     fn rest_of_listeners(&self) -> Option<Duration> {
         let now = self.clock.now();
-        self.listeners.iter().filter_map(|shared| shared.rests_until).min().map(|at| at.since(now))
+        self.listeners
+            .iter()
+            .filter_map(|shared| shared.rests_until)
+            .min()
+            .map(|at| at.since(now))
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a token has 64 bits, checked above")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a token has 64 bits, checked above"
+)]
 fn token(key: Key) -> Token {
     Token(key.to_bits() as usize)
 }
@@ -175,7 +193,11 @@ impl Driver for SystemDriver {
             }
             let key = Key::from_bits(token.0 as u64);
             if key.slot == LISTENER_SLOT {
-                for shared in self.listeners.iter_mut().filter(|shared| shared.token == token) {
+                for shared in self
+                    .listeners
+                    .iter_mut()
+                    .filter(|shared| shared.token == token)
+                {
                     shared.ready = shared.rests_until.is_none();
                 }
                 continue;

@@ -4,6 +4,6 @@ mod acceptor;
 mod driver;
 mod socket;
 
-pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order};
+pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order, WorkerDoor};
 pub(crate) use driver::{Inbound, SystemDriver};
-pub(crate) use socket::{Bound, ListenAddress, Listener, Stream, begin_connect, descriptor_limit};
+pub(crate) use socket::{Bound, begin_connect, descriptor_limit};

@@ -1,6 +1,5 @@
 //! Listening and connected sockets, and their options.
 
-use std::fmt;
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,25 +9,9 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::address::{Address, Peer};
+use crate::address::{Address, Peer, Place};
 use crate::error::Error;
 use crate::options::Options;
-
-/// Where a server listens, or a client connects to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ListenAddress {
-    Inet(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// A connected, or connecting, stream socket.
 #[derive(Debug)]
@@ -118,7 +101,11 @@ impl Stream {
 }
 
 fn interest(writable: bool) -> Interest {
-    if writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+    if writable {
+        Interest::READABLE | Interest::WRITABLE
+    } else {
+        Interest::READABLE
+    }
 }
 
 /// `MSG_NOSIGNAL`, by its value where socket2 takes flags and names none.
@@ -132,62 +119,66 @@ const NO_SIGNAL: i32 = 0;
 #[derive(Debug)]
 pub(crate) struct Bound {
     socket: Socket,
-    pub(crate) address: ListenAddress,
+    place: Place,
 }
 
 impl Bound {
     /// Binds and listens, with the options set before: connections inherit them.
-    pub(crate) fn new(
-        at: &ListenAddress,
-        options: &Options,
-        backlog: i32,
-        share_port: bool,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(at: &Place, options: &Options) -> Result<Self, Error> {
         let refused = |error| Error::io(format!("cannot listen on {at}"), error);
         match at {
-            ListenAddress::Inet(address) => {
-                bind_inet(*address, options, backlog, share_port).map_err(refused)
-            }
-            ListenAddress::Unix(path) => bind_unix(path, backlog).map_err(refused),
+            Place::Inet(address) => bind_inet(*address, options).map_err(refused),
+            Place::Unix(path) => bind_unix(path, options.backlog).map_err(refused),
         }
     }
 
+    /// Where it listens, with the real port.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(crate) fn listener(self) -> Listener {
-        match self.address {
-            ListenAddress::Inet(address) => {
+        match self.place {
+            Place::Inet(address) => {
                 let listener = mio::net::TcpListener::from_std(self.socket.into());
-                Listener { socket: ListenSocket::Tcp(listener, address) }
+                Listener {
+                    socket: ListenSocket::Tcp(listener, address),
+                }
             }
             #[cfg(unix)]
-            ListenAddress::Unix(path) => {
+            Place::Unix(path) => {
                 let listener = mio::net::UnixListener::from_std(self.socket.into());
-                Listener { socket: ListenSocket::Unix(listener, path) }
+                Listener {
+                    socket: ListenSocket::Unix(listener, path),
+                }
             }
             #[cfg(not(unix))]
-            ListenAddress::Unix(_) => unreachable!("binding it was refused"),
+            Place::Unix(_) => unreachable!("binding it was refused"),
         }
     }
 }
 
-fn bind_inet(
-    address: SocketAddr,
-    options: &Options,
-    backlog: i32,
-    share_port: bool,
-) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn bind_inet(address: SocketAddr, options: &Options) -> io::Result<Bound> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // On Unix only: on Windows it would let others take the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    if share_port {
+    if options.share_port {
         set_share_port(&socket)?;
     }
     apply_inheritable(&socket, options)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
+    socket.listen(options.backlog)?;
     let address = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(Bound { socket, address: ListenAddress::Inet(address) })
+    Ok(Bound {
+        socket,
+        place: Place::Inet(address),
+    })
 }
 
 #[cfg(all(unix, not(target_os = "solaris"), not(target_os = "illumos")))]
@@ -197,7 +188,10 @@ fn set_share_port(socket: &Socket) -> io::Result<()> {
 
 #[cfg(not(all(unix, not(target_os = "solaris"), not(target_os = "illumos"))))]
 fn set_share_port(_: &Socket) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "SO_REUSEPORT is not known here"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "SO_REUSEPORT is not known here",
+    ))
 }
 
 #[cfg(unix)]
@@ -213,19 +207,29 @@ fn bind_unix(path: &Path, backlog: i32) -> io::Result<Bound> {
         socket.bind(&SockAddr::unix(path)?)?;
     }
     socket.listen(backlog)?;
-    Ok(Bound { socket, address: ListenAddress::Unix(path.to_owned()) })
+    Ok(Bound {
+        socket,
+        place: Place::Unix(path.to_owned()),
+    })
 }
 
 #[cfg(unix)]
 fn is_served(path: &Path) -> bool {
-    let Ok(probe) = Socket::new(Domain::UNIX, Type::STREAM, None) else { return true };
-    let Ok(address) = SockAddr::unix(path) else { return true };
+    let Ok(probe) = Socket::new(Domain::UNIX, Type::STREAM, None) else {
+        return true;
+    };
+    let Ok(address) = SockAddr::unix(path) else {
+        return true;
+    };
     !matches!(probe.connect(&address), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 #[cfg(not(unix))]
 fn bind_unix(_: &Path, _: i32) -> io::Result<Bound> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "Unix sockets are not known here"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "Unix sockets are not known here",
+    ))
 }
 
 /// Options that accepted sockets inherit from their listener on Linux.
@@ -276,7 +280,10 @@ impl Listener {
             #[cfg(unix)]
             ListenSocket::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Stream::Unix(stream), Peer::new(Address::Unix, Address::Unix)))
+                Ok((
+                    Stream::Unix(stream),
+                    Peer::new(Address::Unix, Address::Unix),
+                ))
             }
         }
     }
@@ -312,10 +319,10 @@ impl Drop for Listener {
 }
 
 /// Begins to connect, without waiting.
-pub(crate) fn begin_connect(to: &ListenAddress, options: &Options) -> Result<(Stream, Peer), Error> {
+pub(crate) fn begin_connect(to: &Place, options: &Options) -> Result<(Stream, Peer), Error> {
     let refused = |error| Error::io(format!("cannot connect to {to}"), error);
     match to {
-        ListenAddress::Inet(address) => {
+        Place::Inet(address) => {
             let stream = mio::net::TcpStream::connect(*address).map_err(refused)?;
             let stream = Stream::Tcp(stream);
             stream.apply(options, false);
@@ -324,12 +331,15 @@ pub(crate) fn begin_connect(to: &ListenAddress, options: &Options) -> Result<(St
             Ok((stream, peer))
         }
         #[cfg(unix)]
-        ListenAddress::Unix(path) => {
+        Place::Unix(path) => {
             let stream = mio::net::UnixStream::connect(path).map_err(refused)?;
-            Ok((Stream::Unix(stream), Peer::new(Address::Unix, Address::Unix)))
+            Ok((
+                Stream::Unix(stream),
+                Peer::new(Address::Unix, Address::Unix),
+            ))
         }
         #[cfg(not(unix))]
-        ListenAddress::Unix(_) => Err(refused(io::Error::new(
+        Place::Unix(_) => Err(refused(io::Error::new(
             io::ErrorKind::Unsupported,
             "Unix sockets are not known here",
         ))),
@@ -340,7 +350,9 @@ pub(crate) fn begin_connect(to: &ListenAddress, options: &Options) -> Result<(St
 #[cfg(target_os = "linux")]
 pub(crate) fn descriptor_limit() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
     line.split_whitespace().nth(3)?.parse().ok()
 }
 

@@ -1,0 +1,45 @@
+#![doc = include_str!("front_page.md")]
+
+mod address;
+mod buffer;
+mod client;
+mod clock;
+pub mod codec;
+mod completion;
+mod connection;
+mod error;
+mod executor;
+pub mod handle;
+mod id;
+pub mod limits;
+mod mailbox;
+mod net;
+mod options;
+mod pipeline;
+mod reactor;
+mod server;
+mod slots;
+mod stats;
+mod sync;
+mod thread_role;
+mod transport;
+#[doc(hidden)]
+pub mod wheel;
+
+pub use address::{Address, IntoPlace, Peer, Place};
+pub use buffer::{Output, SHARED_BYTES_MIN};
+pub use client::{Client, Dial};
+pub use clock::{Clock, Instant};
+pub use codec::{Body, Codec, Framing};
+pub use error::{CloseReason, Error, ErrorKind, Failure, Initiator, Result, TrySendError};
+pub use executor::{Executor, WhenFull};
+pub use handle::ConnectionHandle;
+pub use id::ConnectionId;
+pub use net::Net;
+pub use pipeline::{
+    AnyPipeline, Attributes, Context, Edits, Event, Flow, Handler, LaneContext, Pipeline,
+    PipelineBuilder, PoolHandler, Stage, TimerKey,
+};
+pub use reactor::{Reactor, ReactorBuilder, ShutdownReport};
+pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
+pub use stats::Stats;

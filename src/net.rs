@@ -1,0 +1,78 @@
+//! The network that servers and clients live on: the operating system's, or one in memory.
+//!
+//! The one dynamic seam of the crate, used when something starts and never on the path of a message. A
+//! function that takes a [`Net`] runs unchanged on a reactor and inside a simulated world.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::address::Place;
+use crate::connection::Service;
+use crate::error::Error;
+use crate::executor::Executor;
+use crate::options::Options;
+use crate::reactor::ShutdownReport;
+use crate::stats::Stats;
+
+/// A network, as seen by the servers and clients on it. A clone is the same network.
+#[derive(Clone)]
+pub struct Net(Arc<dyn Network>);
+
+impl Net {
+    pub(crate) fn of(network: Arc<dyn Network>) -> Self {
+        Self(network)
+    }
+
+    pub(crate) fn network(&self) -> &dyn Network {
+        &*self.0
+    }
+
+    /// A pool for handlers that may block, on this network's threads; in memory there are none, and
+    /// the world runs the work itself. Zero threads means the default.
+    #[must_use]
+    pub fn executor(&self, threads: usize) -> Executor {
+        self.0.executor(threads)
+    }
+
+    /// What the network's servers and clients have counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+}
+
+impl AsRef<Self> for Net {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Net")
+    }
+}
+
+/// A place that is bound and not yet served.
+pub(crate) trait Listening: Send {
+    fn place(&self) -> &Place;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// What a network does.
+pub(crate) trait Network: Send + Sync {
+    fn bind(&self, at: &Place, options: &Options) -> Result<Box<dyn Listening>, Error>;
+    fn serve(
+        &self,
+        listening: Vec<Box<dyn Listening>>,
+        service: &Arc<Service>,
+    ) -> Result<(), Error>;
+    /// Begins a connect; the outcome goes to the pipeline that the service makes.
+    fn connect(&self, to: &Place, service: &Arc<Service>, timeout: Duration) -> Result<(), Error>;
+    fn executor(&self, threads: usize) -> Executor;
+    /// Ends a service: drains it until `timeout`, then cuts off what is left.
+    fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport;
+    fn stats(&self) -> Stats;
+}

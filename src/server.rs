@@ -1,0 +1,398 @@
+//! Servers: the builder most readers begin with.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::address::{IntoPlace, Peer, Place};
+use crate::connection::{Factory, Service};
+use crate::error::{Error, ErrorKind};
+use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
+use crate::net::{Listening, Net};
+use crate::options::Options;
+use crate::pipeline::AnyPipeline;
+use crate::reactor::{self, Reactor, ReactorBuilder, ShutdownReport};
+use crate::stats::Stats;
+use crate::sync::lock;
+
+/// A server to be: what its connections do, and where it listens.
+///
+/// ```no_run
+/// use netwheel::{Pipeline, Server};
+///
+/// fn main() -> netwheel::Result<()> {
+///     Server::new()
+///         .pipeline(|_peer| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
+///         .listen("127.0.0.1:7000")?
+///         .run()?; // until it is told to stop
+///     Ok(())
+/// }
+/// ```
+///
+/// Nothing starts before [`start`](Server::start) or [`run`](Server::run): no thread, no logger, no
+/// signal handler. A server has a reactor of its own unless it is put [`on`](Server::on) one.
+pub struct Server<P = NoPipeline> {
+    home: Home,
+    options: Options,
+    listening: Vec<Box<dyn Listening>>,
+    pipeline: P,
+}
+
+/// A server that does not know yet what its connections do.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct NoPipeline;
+
+/// A server that knows what its connections do.
+pub struct HasPipeline(Factory);
+
+enum Home {
+    Own(ReactorBuilder),
+    On(Net),
+}
+
+impl Server {
+    /// A server with a reactor of its own, which starts and ends with it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at(Home::Own(Reactor::builder()))
+    }
+
+    /// A server on a reactor, or any other network, that is there already.
+    #[must_use]
+    pub fn on(net: &impl AsRef<Net>) -> Self {
+        Self::at(Home::On(net.as_ref().clone()))
+    }
+
+    fn at(home: Home) -> Self {
+        Self {
+            home,
+            options: Options::default(),
+            listening: Vec::new(),
+            pipeline: NoPipeline,
+        }
+    }
+
+    /// Names what each new connection does: `factory` makes its pipeline, on the connection's worker.
+    ///
+    /// State that connections share is cloned in its first line, one clone per connection. A factory
+    /// that chooses between protocols returns [`AnyPipeline`].
+    #[must_use]
+    pub fn pipeline<P: Into<AnyPipeline>>(
+        self,
+        factory: impl Fn(&Peer) -> P + Send + Sync + 'static,
+    ) -> Server<HasPipeline> {
+        let factory: Factory = Box::new(move |peer| factory(peer).into());
+        Server {
+            home: self.home,
+            options: self.options,
+            listening: self.listening,
+            pipeline: HasPipeline(factory),
+        }
+    }
+}
+
+/// Settings; those of sockets hold for what is listened on afterwards.
+impl<P> Server<P> {
+    /// I/O threads of the server's own reactor; zero, the default, means one a core.
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        if let Home::Own(builder) = self.home {
+            self.home = Home::Own(builder.workers(count));
+        }
+        self
+    }
+
+    /// The server's own reactor, to be configured in full.
+    #[must_use]
+    pub fn reactor(mut self, builder: ReactorBuilder) -> Self {
+        if let Home::Own(_) = self.home {
+            self.home = Home::Own(builder);
+        }
+        self
+    }
+
+    /// Changes what holds for each connection.
+    #[must_use]
+    pub fn limits(mut self, limits: ConnectionLimits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Whether reading pauses by itself while output is above the high water mark; on by default.
+    #[must_use]
+    pub fn auto_pause(mut self, on: bool) -> Self {
+        self.options.auto_pause = on;
+        self
+    }
+
+    /// Whether a peer's FIN is told as [`Event::ReadClosed`](crate::Event::ReadClosed) and the
+    /// connection stays open; off by default: it answers what it has read, and closes.
+    #[must_use]
+    pub fn half_open(mut self, on: bool) -> Self {
+        self.options.half_open = on;
+        self
+    }
+
+    /// TCP_NODELAY; on by default, because the loop gathers small messages itself.
+    #[must_use]
+    pub fn nodelay(mut self, on: bool) -> Self {
+        self.options.nodelay = on;
+        self
+    }
+
+    /// TCP keepalive after so long a silence; off by default (an application's heartbeat says more).
+    #[must_use]
+    pub fn keepalive(mut self, time: Duration) -> Self {
+        self.options.keepalive = Some(time);
+        self
+    }
+
+    /// The kernel's send buffer, in bytes; the system's default unless set.
+    #[must_use]
+    pub fn send_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.options.send_buffer_bytes = Some(bytes);
+        self
+    }
+
+    /// The kernel's receive buffer, in bytes; the system's default unless set.
+    #[must_use]
+    pub fn receive_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.options.receive_buffer_bytes = Some(bytes);
+        self
+    }
+
+    /// SO_LINGER; zero makes every close a reset. Not set by default.
+    #[must_use]
+    pub fn linger(mut self, time: Duration) -> Self {
+        self.options.linger = Some(time);
+        self
+    }
+
+    /// TCP_USER_TIMEOUT (Linux): how long sent bytes may stay unacknowledged. Not set by default.
+    #[must_use]
+    pub fn user_timeout(mut self, time: Duration) -> Self {
+        self.options.user_timeout = Some(time);
+        self
+    }
+
+    /// Connections that the kernel keeps until they are accepted; 1,024 by default.
+    #[must_use]
+    pub fn backlog(mut self, connections: i32) -> Self {
+        self.options.backlog = connections;
+        self
+    }
+
+    /// Lets every worker accept by itself on a shared port (SO_REUSEPORT), without the acceptor's hop.
+    ///
+    /// For many short connections on many cores; the kernel spreads by hash, so few connections spread
+    /// unevenly. Off by default.
+    #[must_use]
+    pub fn reuse_port(mut self, on: bool) -> Self {
+        self.options.share_port = on;
+        self
+    }
+}
+
+impl Server<HasPipeline> {
+    /// Binds an address; may be called several times, for one server on several addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Address`] when the address is taken or none of this machine's.
+    pub fn listen(mut self, at: impl IntoPlace) -> Result<Self, Error> {
+        let place = at.into_place()?;
+        let listening = match &self.home {
+            Home::Own(_) => reactor::bind(&place, &self.options)?,
+            Home::On(net) => net.network().bind(&place, &self.options)?,
+        };
+        self.listening.push(listening);
+        Ok(self)
+    }
+
+    /// Starts serving, and returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] when it listens nowhere; otherwise what the system refused.
+    pub fn start(self) -> Result<RunningServer, Error> {
+        if self.listening.is_empty() {
+            let text = "the server listens nowhere; call listen(\"127.0.0.1:7000\") first";
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        let (net, reactor) = match self.home {
+            Home::On(net) => (net, None),
+            Home::Own(builder) => {
+                let reactor = builder.start()?;
+                (reactor.net().clone(), Some(reactor))
+            }
+        };
+        let places = self
+            .listening
+            .iter()
+            .map(|listening| listening.place().clone())
+            .collect();
+        let service = Service::new(self.pipeline.0, self.options);
+        net.network().serve(self.listening, &service)?;
+        Ok(RunningServer {
+            net,
+            reactor,
+            service,
+            places,
+            stop: Arc::default(),
+        })
+    }
+
+    /// Starts serving, and returns once a [`Stopper`] or the loss of it says so.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn run(self) -> Result<(), Error> {
+        self.start()?.wait();
+        Ok(())
+    }
+}
+
+impl<P> fmt::Debug for Server<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = self
+            .listening
+            .iter()
+            .map(|listening| listening.place().to_string());
+        f.debug_struct("Server")
+            .field("listening", &places.collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl fmt::Debug for HasPipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HasPipeline")
+    }
+}
+
+#[derive(Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// A server at work. Dropped without a shutdown, it closes everything at once.
+pub struct RunningServer {
+    net: Net,
+    reactor: Option<Reactor>,
+    service: Arc<Service>,
+    places: Vec<Place>,
+    stop: Arc<Stop>,
+}
+
+impl RunningServer {
+    /// Where it listens, with the real ports, in the order in which they were asked for.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The first internet address it listens on.
+    ///
+    /// # Panics
+    ///
+    /// When it listens on Unix sockets only.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.places
+            .iter()
+            .find_map(Place::inet)
+            .expect("the server listens on no internet address")
+    }
+
+    /// Connections that are open at this moment.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.service.active()
+    }
+
+    /// What its network has counted: with a reactor of its own, the server alone.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.net.stats()
+    }
+
+    /// The network it is on, for clients beside it.
+    #[must_use]
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// What ends [`wait`](Self::wait), from any thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.stop))
+    }
+
+    /// Serves until a [`Stopper`] says so, then shuts down within [`SHUTDOWN_TIMEOUT`].
+    pub fn wait(self) -> ShutdownReport {
+        let stopped = lock(&self.stop.stopped);
+        let stopped = self
+            .stop
+            .changed
+            .wait_while(stopped, |stopped| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(stopped);
+        self.shutdown(SHUTDOWN_TIMEOUT)
+    }
+
+    /// Shuts down: closes the listeners, tells the handlers, answers what was read, flushes, and cuts
+    /// off what is left after `timeout`. With a reactor of its own, its threads have ended on return.
+    ///
+    /// # Panics
+    ///
+    /// On one of the reactor's own threads, which cannot wait for itself.
+    pub fn shutdown(mut self, timeout: Duration) -> ShutdownReport {
+        self.end(timeout)
+    }
+
+    fn end(&mut self, timeout: Duration) -> ShutdownReport {
+        match self.reactor.take() {
+            Some(reactor) => reactor.shutdown(timeout),
+            None => self.net.network().end(&self.service, timeout),
+        }
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        if self.reactor.is_none() && !self.service.is_ending() {
+            self.net.network().end(&self.service, Duration::ZERO);
+        }
+    }
+}
+
+impl fmt::Debug for RunningServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningServer")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends a server that [waits](RunningServer::wait), from any thread.
+#[derive(Clone)]
+pub struct Stopper(Arc<Stop>);
+
+impl Stopper {
+    /// Tells the server to shut down; returns at once. A second call does nothing.
+    pub fn stop(&self) {
+        *lock(&self.0.stopped) = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stopper")
+    }
+}
