@@ -1,5 +1,6 @@
 //! The servers written in Rust, behind the command line that every rival speaks.
 
+mod netwheel;
 mod tokio_pool;
 mod tokio_rival;
 
@@ -68,6 +69,7 @@ pub type Serve = fn(&ServeArgs) -> io::Result<()>;
 
 /// The servers of this program by name. **A new one is a file and a line here.**
 pub const KINDS: &[(&str, Serve)] = &[
+    ("netwheel", netwheel::serve),
     ("tokio", tokio_rival::multi_thread),
     ("tokio-current", tokio_rival::current_thread),
     ("tokio-batch", tokio_rival::batched_flush),
