@@ -116,7 +116,7 @@ fn compile_go(out: &Path) -> Result<PathBuf, String> {
         .args(["build", "-o"])
         .arg(&program)
         .arg("rivals/server.go")
-        .env("GOFLAGS", "-mod=mod")
+        .env("GO111MODULE", "off")
         .env("GOCACHE", out.join("go-cache")))?;
     Ok(program)
 }

@@ -54,7 +54,8 @@ impl Case {
     /// Whether `server` is part of a quick look: the baseline, the limit, ours, and whom a goal names.
     pub fn is_essential(&self, server: &str, ours: &str) -> bool {
         let named = |goal: &Goal| goal.against == Some(server) || goal.of == server;
-        server == self.baseline() || server == "c" || server == ours || self.goals.iter().any(named)
+        let always = [self.baseline(), "c", "c-spin", ours];
+        always.contains(&server) || self.goals.iter().any(named)
     }
 }
 
@@ -103,7 +104,7 @@ const FRAMED: &[&str] = &[
     "netty",
     "go",
 ];
-const POOL: &[&str] = &["tokio", "tokio-crossbeam", "c", "netwheel", "netty"];
+const POOL: &[&str] = &["tokio", "tokio-crossbeam", "c", "netwheel", "netty", "go"];
 const FEW: &[&str] = &["tokio", "c", "netwheel"];
 
 const CPU: Metric = Metric::Cpu;

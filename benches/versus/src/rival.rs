@@ -219,12 +219,15 @@ impl Rival {
             Program::Built { path, .. } => (Path::new(path), Vec::new()),
             Program::Java { path, .. } => {
                 // What Netty 4.1.48 needs on a Java 17 for its direct buffers.
-                let open = "--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED";
-                let reflect = "-Dio.netty.tryReflectionSetAccessible=true";
-                (
-                    Path::new("java"),
-                    vec![open, reflect, "-cp", path, "NettyServer"],
-                )
+                let options = [
+                    "--add-opens=java.base/jdk.internal.misc=ALL-UNNAMED",
+                    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+                    "-Dio.netty.tryReflectionSetAccessible=true",
+                    "-cp",
+                    path,
+                    "NettyServer",
+                ];
+                (Path::new("java"), options.to_vec())
             }
         };
         let mut command = match wrapper {

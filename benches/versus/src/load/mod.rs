@@ -10,6 +10,8 @@ mod crowd;
 mod open;
 mod peer;
 mod script;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
