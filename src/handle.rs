@@ -183,27 +183,30 @@ impl<Out> Outbox<Out> {
         Ok(())
     }
 
-    /// Queues what `outs` holds as one batch, for a lane that was admitted with its messages.
-    pub(crate) fn accept_batch(&self, outs: &mut Vec<Entry<Out>>) {
+    /// Queues the answers to one message of a lane, which were let in with it.
+    pub(crate) fn accept_batch(&self, answers: &mut Vec<Entry<Out>>) {
         let mut queue = lock(&self.queue);
         if !queue.accepts() {
             queue.announce();
             drop(queue);
-            return outs.clear();
+            return answers.clear();
         }
-        for entry in outs.drain(..) {
-            if let Some(route) = &queue.route {
-                route.mailbox.admit_always();
-            }
-            queue.push(self, entry);
+        if let Some(route) = &queue.route {
+            route.mailbox.admit_always(answers.len());
         }
+        let (mut bytes, count) = (0, answers.len());
+        for mut entry in answers.drain(..) {
+            bytes += queue.weigh(&mut entry);
+            queue.entries.push_back(entry);
+        }
+        queue.count_in(self, count, bytes);
     }
 
     /// Queues a write of a callback behind what waits already; the caller has seen to the bound.
     pub(crate) fn defer(&self, entry: Entry<Out>) {
         let mut queue = lock(&self.queue);
         if let Some(route) = &queue.route {
-            route.mailbox.admit_always();
+            route.mailbox.admit_always(1);
         }
         queue.push(self, entry);
     }
@@ -223,12 +226,13 @@ impl<Out> Outbox<Out> {
         }
     }
 
-    /// A message taken before has been encoded, or dropped. Worker only.
-    pub(crate) fn settle(&self, weight: u32, mailbox: &Mailbox) {
-        self.waiting_bytes
-            .fetch_sub(weight as usize, Ordering::Relaxed);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        mailbox.release(1);
+    /// Messages taken before have been encoded, or dropped. Worker only.
+    pub(crate) fn count_out(&self, count: usize, bytes: usize, mailbox: &Mailbox) {
+        if count > 0 {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            mailbox.release(count);
+        }
     }
 
     /// Whether writes of callbacks must queue up behind messages of handles.
@@ -333,12 +337,19 @@ impl<Out> Queue<Out> {
     }
 
     fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {
-        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
-        outbox
-            .waiting_bytes
-            .fetch_add(entry.weight as usize, Ordering::Relaxed);
+        let bytes = self.weigh(&mut entry);
         self.entries.push_back(entry);
-        outbox.waiting.fetch_add(1, Ordering::Release);
+        self.count_in(outbox, 1, bytes);
+    }
+
+    fn weigh(&self, entry: &mut Entry<Out>) -> usize {
+        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
+        entry.weight as usize
+    }
+
+    fn count_in(&mut self, outbox: &Outbox<Out>, count: usize, bytes: usize) {
+        outbox.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        outbox.waiting.fetch_add(count, Ordering::Release);
         self.announce();
     }
 

@@ -7,16 +7,19 @@
 //! room for all that may be let in, is never full. Whoever found no room is told, first come first
 //! served, when there is some.
 
+mod parking;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex, Once, Weak};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use log::{error, warn};
 
+use self::parking::Parking;
 use crate::handle::Announce;
 use crate::limits::{EXECUTOR_MESSAGES_MAX, executor_threads_default};
 use crate::sync::lock;
@@ -69,6 +72,7 @@ pub struct Executor {
 struct Pool {
     sender: Option<Sender<Work>>,
     receiver: Receiver<Work>,
+    parking: Arc<Parking>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     threads_max: usize,
     started: Once,
@@ -100,6 +104,7 @@ impl Executor {
         let pool = Pool {
             sender: Some(sender),
             receiver,
+            parking: Arc::default(),
             threads: Mutex::new(Vec::new()),
             threads_max,
             started: Once::new(),
@@ -216,6 +221,7 @@ impl Executor {
             error!(target: "netwheel::executor", "the pool's channel is full or closed; work is lost");
             debug_assert!(false, "more work was submitted than was let in");
         }
+        self.pool.parking.work_came();
     }
 
     /// Runs the work that has waited longest, on the calling thread; `false` when there is none.
@@ -225,6 +231,23 @@ impl Executor {
             run(&self.pool, work);
             true
         })
+    }
+}
+
+/// A thread of the pool: ends once the last handle has gone and all that was let in is done.
+fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Pool>) {
+    loop {
+        match receiver.try_recv() {
+            Ok(work) => {
+                parking.work_found(receiver);
+                match pool.upgrade() {
+                    Some(pool) => run(&pool, work),
+                    None => run_orphan(work),
+                }
+            }
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => parking.park(receiver),
+        }
     }
 }
 
@@ -245,17 +268,9 @@ impl Pool {
     fn start(self: &Arc<Self>) {
         let mut threads = lock(&self.threads);
         for index in 0..self.threads_max {
-            let receiver = self.receiver.clone();
+            let (receiver, parking) = (self.receiver.clone(), Arc::clone(&self.parking));
             let pool = Arc::downgrade(self);
-            let body = move || {
-                for work in receiver {
-                    match pool.upgrade() {
-                        Some(pool) => run(&pool, work),
-                        // The last handle has gone; what was let in before is still done.
-                        None => run_orphan(work),
-                    }
-                }
-            };
+            let body = move || run_until_closed(&receiver, &parking, &pool);
             let builder = thread::Builder::new().name(format!("netwheel-pool-{index}"));
             match builder.spawn(body) {
                 Ok(thread) => threads.push(thread),
@@ -298,6 +313,7 @@ fn run_orphan(work: Work) {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.sender = None;
+        self.parking.close();
         let threads = std::mem::take(&mut *lock(&self.threads));
         let current = thread::current().id();
         // Neither an I/O thread nor a thread of the pool itself may wait for a handler to end.

@@ -261,14 +261,19 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
 
     /// Encodes what handles have sent, until the output is above the high water mark.
     fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
-        loop {
+        let outcome = self.send_entries(state, turn);
+        if let Some(outlet) = &mut self.tail.outlet {
+            outlet.count_out(&turn.mailbox);
+        }
+        outcome
+    }
+
+    fn send_entries(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        while state.output.len() <= state.options.limits.high_water_bytes {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
             };
-            if state.output.len() > state.options.limits.high_water_bytes {
-                return Ok(());
-            }
-            let Some(entry) = outlet.batch.pop_front() else {
+            let Some(entry) = outlet.next() else {
                 match outlet.close.take() {
                     Some(CloseRequest::AfterFlush(reason)) => {
                         state.close(Closing::AfterFlush(reason));
@@ -278,10 +283,10 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
                 }
                 return Ok(());
             };
-            outlet.outbox.settle(entry.weight, &turn.mailbox);
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
+        Ok(())
     }
 
     fn finish_job(&mut self, state: &mut State, turn: &mut Turn, result: JobResult) -> Result<()> {
@@ -438,15 +443,15 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn shut_outbox(&mut self, turn: &mut Turn, reason: CloseReason) {
-        let Some(outlet) = self.tail.outlet.take() else {
+        let Some(mut outlet) = self.tail.outlet.take() else {
             return;
         };
-        for entry in outlet.batch {
-            outlet.outbox.settle(entry.weight, &turn.mailbox);
+        while let Some(entry) = outlet.next() {
             if let Some(done) = entry.done {
                 done.complete(Err(reason));
             }
         }
+        outlet.count_out(&turn.mailbox);
         outlet.outbox.shut_down(reason);
     }
 }
@@ -454,11 +459,6 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
 impl<C: Codec, T: Terminal<C::In, C::Out>> TypedLink<C::Out> for Chain<C, T> {
     fn adopt(&mut self, outbox: Arc<Outbox<C::Out>>) {
         outbox.weigh_by(C::weigh);
-        let outlet = Outlet {
-            outbox,
-            batch: std::collections::VecDeque::new(),
-            close: None,
-        };
-        self.tail.outlet = Some(Box::new(outlet));
+        self.tail.outlet = Some(Box::new(Outlet::new(outbox)));
     }
 }
