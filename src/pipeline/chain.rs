@@ -266,6 +266,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
                 return Ok(());
             };
             if state.output.len() > state.options.limits.high_water_bytes {
+                state.wants_room = true;
                 return Ok(());
             }
             let Some(entry) = outlet.batch.pop_front() else {
