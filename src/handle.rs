@@ -140,6 +140,8 @@ impl<Out> Outbox<Out> {
     /// Ties the outbox to its connection; what waits already is announced.
     pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
+        // Accepted while there was no worker to count them into.
+        mailbox.admit_always(queue.entries.len());
         queue.route = Some(Route {
             mailbox: Arc::clone(mailbox),
             id,
@@ -193,7 +195,7 @@ impl<Out> Outbox<Out> {
         }
         for entry in outs.drain(..) {
             if let Some(route) = &queue.route {
-                route.mailbox.admit_always();
+                route.mailbox.admit_always(1);
             }
             queue.push(self, entry);
         }
@@ -203,7 +205,7 @@ impl<Out> Outbox<Out> {
     pub(crate) fn defer(&self, entry: Entry<Out>) {
         let mut queue = lock(&self.queue);
         if let Some(route) = &queue.route {
-            route.mailbox.admit_always();
+            route.mailbox.admit_always(1);
         }
         queue.push(self, entry);
     }

@@ -81,9 +81,9 @@ impl Mailbox {
         admitted
     }
 
-    /// Counts a message into the worker that must not be refused: an answer to a message let in before.
-    pub(crate) fn admit_always(&self) {
-        self.messages.fetch_add(1, Ordering::Relaxed);
+    /// Counts messages into the worker that must not be refused: they have been accepted before.
+    pub(crate) fn admit_always(&self, count: usize) {
+        self.messages.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts messages out again.
