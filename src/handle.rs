@@ -140,6 +140,8 @@ impl<Out> Outbox<Out> {
     /// Ties the outbox to its connection; what waits already is announced.
     pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
+        // Accepted while there was no worker to count them into.
+        mailbox.admit_always(queue.entries.len());
         queue.route = Some(Route {
             mailbox: Arc::clone(mailbox),
             id,

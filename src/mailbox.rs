@@ -81,7 +81,7 @@ impl Mailbox {
         admitted
     }
 
-    /// Counts messages into the worker that must not be refused: answers to what was let in before.
+    /// Counts messages into the worker that must not be refused: they have been accepted before.
     pub(crate) fn admit_always(&self, count: usize) {
         self.messages.fetch_add(count, Ordering::Relaxed);
     }

@@ -271,12 +271,18 @@ impl Connection {
             self.run(turn, |link, state, turn| {
                 link.event(state, turn, Event::Unwritable)
             });
-        } else if self.state.above_high_water && queued <= limits.low_water_bytes {
-            self.state.above_high_water = false;
+        } else if queued <= limits.low_water_bytes
+            && (self.state.above_high_water || self.state.wants_room)
+        {
+            let was_above = std::mem::take(&mut self.state.above_high_water);
+            self.state.wants_room = false;
             self.state.resume(Pause::OUTPUT);
             self.run(turn, |link, state, turn| {
                 link.drain(state, turn)?;
-                link.event(state, turn, Event::Writable)
+                if was_above {
+                    link.event(state, turn, Event::Writable)?;
+                }
+                Ok(())
             });
         }
     }

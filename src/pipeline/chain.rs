@@ -286,6 +286,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
+        state.wants_room = true;
         Ok(())
     }
 

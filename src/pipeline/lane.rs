@@ -379,6 +379,7 @@ where
     fn commit(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
         let was_waiting = cx.state.is_paused_by(Pause::LANE);
         if self.is_congested_and_parked(cx) {
+            cx.state.wants_room = true;
             cx.state.pause(Pause::LANE);
             return Ok(());
         }
