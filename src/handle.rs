@@ -137,9 +137,10 @@ impl<Out> Outbox<Out> {
         lock(&self.queue).weigh = weigh;
     }
 
-    /// Ties the outbox to its connection; what waits already is announced.
+    /// Ties the outbox to its connection; what waits already is counted in and announced.
     pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
+        mailbox.admit_always(queue.entries.len());
         queue.route = Some(Route {
             mailbox: Arc::clone(mailbox),
             id,
@@ -193,7 +194,7 @@ impl<Out> Outbox<Out> {
         }
         for entry in outs.drain(..) {
             if let Some(route) = &queue.route {
-                route.mailbox.admit_always();
+                route.mailbox.admit_always(1);
             }
             queue.push(self, entry);
         }
@@ -203,7 +204,7 @@ impl<Out> Outbox<Out> {
     pub(crate) fn defer(&self, entry: Entry<Out>) {
         let mut queue = lock(&self.queue);
         if let Some(route) = &queue.route {
-            route.mailbox.admit_always();
+            route.mailbox.admit_always(1);
         }
         queue.push(self, entry);
     }
