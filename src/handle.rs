@@ -137,7 +137,7 @@ impl<Out> Outbox<Out> {
         lock(&self.queue).weigh = weigh;
     }
 
-    /// Ties the outbox to its connection; what waits already is announced.
+    /// Ties the outbox to its connection; what waits already is counted in and announced.
     pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
         // Accepted while there was no worker to count them into.

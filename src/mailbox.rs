@@ -81,14 +81,19 @@ impl Mailbox {
         admitted
     }
 
-    /// Counts messages into the worker that must not be refused: they have been accepted before.
+    /// Counts messages into the worker that must not be refused: answers to messages let in before, and
+    /// what waited for a connect.
     pub(crate) fn admit_always(&self, count: usize) {
         self.messages.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts messages out again.
     pub(crate) fn release(&self, count: usize) {
-        self.messages.fetch_sub(count, Ordering::Relaxed);
+        let before = self.messages.fetch_sub(count, Ordering::Relaxed);
+        debug_assert!(
+            before >= count,
+            "a message is counted in before it is counted out"
+        );
     }
 
     /// Moves all commands behind those in `into`, an emptied queue in the usual case. Worker only.
