@@ -1,6 +1,7 @@
 //! Charts as SVG.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
@@ -13,17 +14,21 @@ use crate::statistics::Interval;
 
 const WIDTH: u32 = 900;
 
-/// Wong's palette: told apart by colour-blind readers too. The first is ours.
-const COLORS: [RGBColor; 8] = [
-    RGBColor(213, 94, 0),
-    RGBColor(0, 114, 178),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(120, 120, 120),
-    RGBColor(0, 0, 0),
-];
+/// A server's colour, the same in every chart: Wong's palette, told apart by colour-blind readers too.
+fn color(server: &str) -> RGBColor {
+    match server {
+        "netwheel" => RGBColor(213, 94, 0),
+        "tokio" => RGBColor(0, 114, 178),
+        "tokio-64k" | "tokio-batch" | "tokio-crossbeam" => RGBColor(86, 180, 233),
+        "c" => RGBColor(0, 158, 115),
+        "libuv" => RGBColor(204, 121, 167),
+        "netty" => RGBColor(150, 150, 150),
+        "go" => RGBColor(90, 90, 90),
+        // The other variants of ours, and of tokio.
+        name if name.starts_with("netwheel") => RGBColor(230, 159, 0),
+        _ => RGBColor(150, 190, 215),
+    }
+}
 
 /// Draws every chart that there are figures for, and returns the files' names.
 pub fn draw_all(outcomes: &[Outcome], folder: &Path) -> Result<Vec<&'static str>> {
@@ -57,54 +62,45 @@ fn failed(error: impl std::fmt::Display) -> anyhow::Error {
 
 /// One bar: a server's advantage over the baseline of its case.
 struct RatioRow {
-    /// Only on the first bar of a case.
-    case: &'static str,
+    /// The case and its baseline, on the first bar of a case only.
+    label: String,
     server: &'static str,
     interval: Interval,
 }
 
+/// The cases of the quick look, which are those with goals; the tables hold the others too.
 fn ratio_rows(outcomes: &[Outcome]) -> Vec<RatioRow> {
     let mut rows = Vec::new();
-    for outcome in outcomes {
-        let mut case = outcome.case;
+    for outcome in outcomes.iter().filter(|outcome| !is_long(outcome.case)) {
+        let mut label = format!("{} (1 = {})", outcome.case, outcome.baseline);
         for entry in &outcome.entries {
-            let Some(interval) = outcome.ratio(entry.server, outcome.main_metric()) else {
-                continue;
-            };
-            rows.push(RatioRow {
-                case,
-                server: entry.server,
-                interval,
-            });
-            case = "";
+            let interval = outcome.ratio(entry.server, outcome.main_metric());
+            if let (false, Some(interval)) = (entry.server == outcome.baseline, interval) {
+                rows.push(RatioRow {
+                    label: mem::take(&mut label),
+                    server: entry.server,
+                    interval,
+                });
+            }
         }
     }
     rows
 }
 
-/// Servers get their colours by order of appearance, ours always the first.
-fn colors<'a>(servers: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, RGBColor> {
-    let mut names: Vec<&str> = Vec::new();
-    for server in servers {
-        if !names.contains(&server) {
-            names.push(server);
-        }
-    }
-    names.sort_by_key(|name| !name.starts_with("netwheel"));
-    let has_ours = names
-        .first()
-        .is_some_and(|name| name.starts_with("netwheel"));
-    let palette = COLORS.into_iter().skip(usize::from(!has_ours)).cycle();
-    names.into_iter().zip(palette).collect()
+fn is_long(case: &str) -> bool {
+    let case = CASES.iter().find(|other| other.name == case);
+    case.is_none_or(|case| case.is_long)
 }
 
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// Horizontal bars on a logarithmic axis that starts at the baseline: to the right is better.
+/// Horizontal bars on a logarithmic axis that start at the baseline: to the right is better.
 fn draw_ratios(rows: &[RatioRow], path: &Path) -> Drawn {
-    const ROW: u32 = 16;
-    let height = 70 + ROW * rows.len() as u32;
-    let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    const ROW: u32 = 15;
+    /// Where the servers' names and the figures stand, in pixels.
+    const SERVER: i32 = 185;
+    const FIGURES: i32 = WIDTH as i32 - 135;
+    let root = SVGBackend::new(path, (WIDTH, 70 + ROW * rows.len() as u32)).into_drawing_area();
     root.fill(&WHITE)?;
     let ends = rows
         .iter()
@@ -112,45 +108,45 @@ fn draw_ratios(rows: &[RatioRow], path: &Path) -> Drawn {
     let (low, high) = ends.fold((0.5_f64, 2.0_f64), |(low, high), end| {
         (low.min(end), high.max(end))
     });
-    let bottom = rows.len() as f64;
+    let title =
+        "times better than the baseline, in server CPU per message (idle-memory: in memory)";
     let mut chart = ChartBuilder::on(&root)
-        .caption(
-            "advantage over the first server of each case (server CPU per message, or memory)",
-            ("sans-serif", 15),
-        )
+        .caption(title, ("sans-serif", 15))
         .x_label_area_size(28)
         .margin(8)
-        .margin_left(250)
-        .margin_right(150)
-        .build_cartesian_2d((low * 0.9..high * 1.1).log_scale(), bottom..0.0)?;
+        .margin_left(SERVER as u32 + 105)
+        .margin_right(145)
+        .build_cartesian_2d((low * 0.9..high * 1.1).log_scale(), rows.len() as f64..0.0)?;
     chart
         .configure_mesh()
         .disable_y_mesh()
         .y_labels(0)
-        .x_labels(12)
+        .x_label_formatter(&|value| plain(*value))
         .draw()?;
-    let colors = colors(rows.iter().map(|row| row.server));
     for (index, row) in rows.iter().enumerate() {
         let (top, middle) = (index as f64 + 0.15, index as f64 + 0.5);
         let Interval { low, median, high } = row.interval;
-        let color = colors[row.server];
-        let bar = Rectangle::new([(1.0, top), (median, top + 0.7)], color.mix(0.75).filled());
+        let color = color(row.server).mix(0.8).filled();
+        chart.draw_series([Rectangle::new([(1.0, top), (median, top + 0.7)], color)])?;
         let whisker = PathElement::new([(low, middle), (high, middle)], BLACK.stroke_width(1));
-        chart.draw_series([bar])?;
         chart.draw_series([whisker])?;
-        // The labels stand beside the plot: their place is in pixels, not on the axes.
         let y = chart.backend_coord(&(1.0, middle)).1 - 6;
         let style = ("sans-serif", 12).into_font().color(&BLACK);
-        let right = WIDTH as i32 - 140;
-        root.draw(&Text::new(row.case, (8, y), style.clone()))?;
-        root.draw(&Text::new(row.server, (140, y), style.clone()))?;
-        root.draw(&Text::new(
-            format!("{median:.2} ({low:.2} to {high:.2})"),
-            (right, y),
-            style,
-        ))?;
+        let figures = format!("{median:.2} ({low:.2} to {high:.2})");
+        root.draw(&Text::new(row.label.as_str(), (8, y), style.clone()))?;
+        root.draw(&Text::new(row.server, (SERVER, y), style.clone()))?;
+        root.draw(&Text::new(figures, (FIGURES, y), style))?;
     }
     root.present()
+}
+
+/// A label of a logarithmic axis: no decimals that say nothing.
+fn plain(value: f64) -> String {
+    if value >= 1.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.1}")
+    }
 }
 
 type Lines = BTreeMap<&'static str, Vec<(f64, f64)>>;
@@ -195,15 +191,17 @@ fn draw_growth(lines: &Lines, unit: &str, path: &Path) -> Drawn {
         .x_label_area_size(40)
         .y_label_area_size(60)
         .margin(10)
+        .margin_right(30)
         .build_cartesian_2d((1.0..most).log_scale(), (low * 0.8..high * 1.2).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("connections")
         .y_desc(unit)
+        .x_label_formatter(&|value| plain(*value))
+        .y_label_formatter(&|value| plain(*value))
         .draw()?;
-    let colors = colors(lines.keys().copied());
     for (server, points) in lines {
-        let color = colors[server];
+        let color = color(server);
         chart
             .draw_series(
                 LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(3),
@@ -213,7 +211,7 @@ fn draw_growth(lines: &Lines, unit: &str, path: &Path) -> Drawn {
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::UpperMiddle)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.3))
         .draw()?;
