@@ -221,16 +221,27 @@ impl<Out> Outbox<Out> {
         }
         Taken {
             results: std::mem::take(&mut queue.results),
-            close: queue.close.take(),
+            // It stays in the queue as well, which takes no more messages from now on.
+            close: queue.close,
         }
+    }
+
+    /// Takes no more messages: the connection is flushing to its end. Worker only.
+    pub(crate) fn seal(&self, reason: CloseReason) {
+        let mut queue = lock(&self.queue);
+        queue.close.get_or_insert(CloseRequest::AfterFlush(reason));
     }
 
     /// A message taken before has been encoded, or dropped. Worker only.
     pub(crate) fn settle(&self, weight: u32, mailbox: &Mailbox) {
+        self.count_out(weight);
+        mailbox.release(1);
+    }
+
+    fn count_out(&self, weight: u32) {
         self.waiting_bytes
             .fetch_sub(weight as usize, Ordering::Relaxed);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        mailbox.release(1);
     }
 
     /// Whether writes of callbacks must queue up behind messages of handles.
@@ -317,11 +328,13 @@ impl<Out> Outbox<Out> {
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
             (std::mem::take(&mut queue.entries), mailbox)
         };
+        self.tell_output_bytes(0);
         self.settled.notify_all();
-        if let Some(mailbox) = mailbox {
-            mailbox.release(entries.len());
-        }
         for entry in entries {
+            self.count_out(entry.weight);
+            if let Some(mailbox) = &mailbox {
+                mailbox.release(1);
+            }
             if let Some(done) = entry.done {
                 done.complete(Err(reason));
             }

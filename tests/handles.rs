@@ -174,7 +174,9 @@ fn each_threads_messages_keep_their_order() {
         assert_eq!(got % EACH, *next);
         *next += 1;
     }
-    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    senders
+        .into_iter()
+        .for_each(|sender| sender.join().unwrap());
 }
 
 #[test]
@@ -322,7 +324,10 @@ fn the_completion_of_a_refused_message_is_never_called() {
     let rig = Rig::new(&Gate::new());
     let (caller, handle) = rig.connect();
     drop(caller);
-    assert_eq!(handle.wait_closed(PATIENCE).unwrap(), CloseReason::PeerClosed);
+    assert_eq!(
+        handle.wait_closed(PATIENCE).unwrap(),
+        CloseReason::PeerClosed
+    );
     let tally = Tally::new(1);
     let refused = handle.try_send_then(text("late"), tally.completion(0));
     assert!(matches!(refused, Err(TrySendError::Closed(message)) if message == "late"));
@@ -465,6 +470,29 @@ fn a_close_from_a_callback_lets_what_handles_sent_before_leave() {
 }
 
 #[test]
+fn an_upgrade_lets_what_was_sent_before_leave_in_the_old_encoding() {
+    let rig = Rig::handling(WorkerLimits::default(), ConnectionLimits::default(), || {
+        |cx: &mut Cx<'_>, _| {
+            for n in 0..20_000 {
+                cx.handle().try_send(number(n))?;
+            }
+            cx.write(text("switching"))?;
+            cx.upgrade(Pipeline::raw().handle(|cx, bytes| cx.write(bytes)));
+            Ok(())
+        }
+    });
+    let (mut caller, old) = rig.connect();
+    caller.send(b"go");
+    for n in 0..20_000 {
+        assert_eq!(caller.expect_number(), n);
+    }
+    assert_eq!(&caller.expect()[..], b"switching");
+    assert_eq!(&caller.ask(b"raw now")[..], b"raw now");
+    let late = old.try_send(text("late"));
+    assert!(matches!(late, Err(TrySendError::Closed(_))), "{late:?}");
+}
+
+#[test]
 fn close_ends_at_once_and_answers_what_waits() {
     let gate = Gate::new();
     let rig = Rig::new(&gate);
@@ -495,7 +523,10 @@ fn the_handle_of_a_connection_that_has_gone_only_says_so() {
     drop(caller);
     assert_eq!(old.wait_closed(PATIENCE).unwrap(), CloseReason::PeerClosed);
     assert_eq!(old.closed(), Some(CloseReason::PeerClosed));
-    assert_eq!(old.wait_open(PATIENCE).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        old.wait_open(PATIENCE).unwrap_err().kind(),
+        ErrorKind::Closed
+    );
     assert_eq!(old.id(), id);
     // The next connection gets the slot, and nothing that is meant for the old one.
     let (mut caller, new) = rig.connect();
@@ -546,7 +577,11 @@ fn what_is_sent_before_the_connect_is_counted_once() {
     let rig = Rig::new(&gate);
     let mut limits = WorkerLimits::default();
     limits.mailbox_messages_max = 10;
-    let reactor = Reactor::builder().workers(1).limits(limits).start().unwrap();
+    let reactor = Reactor::builder()
+        .workers(1)
+        .limits(limits)
+        .start()
+        .unwrap();
     let (held, sender, answers) = {
         let (sender, answers) = unbounded();
         (gate.clone(), sender, answers)

@@ -32,7 +32,10 @@ pub fn any_port() -> &'static str {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !holds() {
-        assert!(std::time::Instant::now() < deadline, "never happened: {what}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "never happened: {what}"
+        );
         thread::park_timeout(Duration::from_millis(1));
     }
 }
