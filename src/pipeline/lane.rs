@@ -387,7 +387,8 @@ where
             return Ok(());
         }
         loop {
-            let room = LANE_MESSAGES_MAX - self.lane.queued.load(Ordering::SeqCst);
+            // A lane that is just parking is counted out after its messages can be taken back.
+            let room = LANE_MESSAGES_MAX.saturating_sub(self.lane.queued.load(Ordering::SeqCst));
             let want = self.staged.len().min(room);
             let granted = self.lane.executor.acquire(want, was_waiting);
             if granted > 0 {
