@@ -186,12 +186,19 @@ impl<Out> Outbox<Out> {
     }
 
     /// Queues the answers to one message of a lane, which were let in with it.
-    pub(crate) fn accept_batch(&self, answers: &mut Vec<Entry<Out>>) {
+    ///
+    /// Answers with the mailbox whose worker is to be woken, when `quiet` and it sleeps.
+    pub(crate) fn accept_batch(
+        &self,
+        answers: &mut Vec<Entry<Out>>,
+        quiet: bool,
+    ) -> Option<Arc<Mailbox>> {
         let mut queue = lock(&self.queue);
         if !queue.accepts() {
             queue.announce();
             drop(queue);
-            return answers.clear();
+            answers.clear();
+            return None;
         }
         if let Some(route) = &queue.route {
             route.mailbox.admit_always(answers.len());
@@ -202,6 +209,11 @@ impl<Out> Outbox<Out> {
             queue.entries.push_back(entry);
         }
         queue.count_in(self, count, bytes);
+        if quiet {
+            return queue.announce_quietly();
+        }
+        queue.announce();
+        None
     }
 
     /// Queues a write of a callback behind what waits already; the caller has seen to the bound.
@@ -224,8 +236,15 @@ impl<Out> Outbox<Out> {
         }
         Taken {
             results: std::mem::take(&mut queue.results),
-            close: queue.close.take(),
+            // It stays in the queue as well, which takes no more messages from now on.
+            close: queue.close,
         }
+    }
+
+    /// Takes no more messages: the connection is flushing to its end. Worker only.
+    pub(crate) fn seal(&self, reason: CloseReason) {
+        let mut queue = lock(&self.queue);
+        queue.close.get_or_insert(CloseRequest::AfterFlush(reason));
     }
 
     /// Messages taken before have been encoded, or dropped. Worker only.
@@ -321,11 +340,15 @@ impl<Out> Outbox<Out> {
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
             (std::mem::take(&mut queue.entries), mailbox)
         };
+        self.tell_output_bytes(0);
         self.settled.notify_all();
-        if let Some(mailbox) = mailbox {
-            mailbox.release(entries.len());
-        }
         for entry in entries {
+            let weight = entry.weight as usize;
+            self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            if let Some(mailbox) = &mailbox {
+                mailbox.release(1);
+            }
             if let Some(done) = entry.done {
                 done.complete(Err(reason));
             }
@@ -342,6 +365,7 @@ impl<Out> Queue<Out> {
         let bytes = self.weigh(&mut entry);
         self.entries.push_back(entry);
         self.count_in(outbox, 1, bytes);
+        self.announce();
     }
 
     fn weigh(&self, entry: &mut Entry<Out>) -> usize {
@@ -349,10 +373,20 @@ impl<Out> Queue<Out> {
         entry.weight as usize
     }
 
-    fn count_in(&mut self, outbox: &Outbox<Out>, count: usize, bytes: usize) {
+    fn count_in(&self, outbox: &Outbox<Out>, count: usize, bytes: usize) {
         outbox.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         outbox.waiting.fetch_add(count, Ordering::Release);
-        self.announce();
+    }
+
+    /// Announces without waking; answers with the mailbox whose worker somebody has to wake.
+    fn announce_quietly(&mut self) -> Option<Arc<Mailbox>> {
+        if self.announced {
+            return None;
+        }
+        let route = self.route.as_ref()?;
+        self.announced = true;
+        let owed = route.mailbox.push_quietly(Command::Ready(route.id.key()));
+        owed.then(|| Arc::clone(&route.mailbox))
     }
 
     fn announce(&mut self) {

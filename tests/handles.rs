@@ -470,6 +470,29 @@ fn a_close_from_a_callback_lets_what_handles_sent_before_leave() {
 }
 
 #[test]
+fn an_upgrade_lets_what_was_sent_before_leave_in_the_old_encoding() {
+    let rig = Rig::handling(WorkerLimits::default(), ConnectionLimits::default(), || {
+        |cx: &mut Cx<'_>, _| {
+            for n in 0..20_000 {
+                cx.handle().try_send(number(n))?;
+            }
+            cx.write(text("switching"))?;
+            cx.upgrade(Pipeline::raw().handle(|cx, bytes| cx.write(bytes)));
+            Ok(())
+        }
+    });
+    let (mut caller, old) = rig.connect();
+    caller.send(b"go");
+    for n in 0..20_000 {
+        assert_eq!(caller.expect_number(), n);
+    }
+    assert_eq!(&caller.expect()[..], b"switching");
+    assert_eq!(&caller.ask(b"raw now")[..], b"raw now");
+    let late = old.try_send(text("late"));
+    assert!(matches!(late, Err(TrySendError::Closed(_))), "{late:?}");
+}
+
+#[test]
 fn close_ends_at_once_and_answers_what_waits() {
     let gate = Gate::new();
     let rig = Rig::new(&gate);

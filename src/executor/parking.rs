@@ -58,6 +58,12 @@ impl Parking {
         }
     }
 
+    /// Whether a thread is on its way that will look for work, and pay what is owed, without waiting
+    /// for the calling thread.
+    pub(super) fn is_one_coming(&self) -> bool {
+        self.searching.load(Ordering::SeqCst) > 0
+    }
+
     fn call_one(&self) {
         let mut beds = lock(&self.beds);
         if self.asleep.load(Ordering::SeqCst) == 0 {

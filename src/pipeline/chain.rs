@@ -259,17 +259,36 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         cx.send_outward(entry.out, entry.done)
     }
 
-    /// Encodes what handles have sent, until the output is above the high water mark.
-    fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
-        let outcome = self.send_entries(state, turn);
-        if let Some(outlet) = &mut self.tail.outlet {
-            outlet.count_out(&turn.mailbox);
+    /// Encodes what handles have sent, until the output is above `output_max`.
+    fn drain_outbox(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        output_max: usize,
+    ) -> Result<()> {
+        let outcome = self.send_entries(state, turn, output_max);
+        match &outcome {
+            // Those behind a message that could not be sent go with it: the connection ends, and would
+            // wait for them for ever.
+            Err(failure) => self.discard_batch(turn, failure.reason()),
+            Ok(()) => self.count_out(turn),
         }
         outcome
     }
 
-    fn send_entries(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
-        while state.output.len() <= state.options.limits.high_water_bytes {
+    fn count_out(&mut self, turn: &Turn) {
+        if let Some(outlet) = &mut self.tail.outlet {
+            outlet.count_out(&turn.mailbox);
+        }
+    }
+
+    fn send_entries(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        output_max: usize,
+    ) -> Result<()> {
+        while state.output.len() <= output_max {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
             };
@@ -288,6 +307,19 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         }
         state.wants_room = true;
         Ok(())
+    }
+
+    /// Answers what was taken out of the outbox and is not encoded as not sent.
+    fn discard_batch(&mut self, turn: &Turn, reason: CloseReason) {
+        let Some(outlet) = &mut self.tail.outlet else {
+            return;
+        };
+        while let Some(entry) = outlet.next() {
+            if let Some(done) = entry.done {
+                done.complete(Err(reason));
+            }
+        }
+        outlet.count_out(&turn.mailbox);
     }
 
     fn finish_job(&mut self, state: &mut State, turn: &mut Turn, result: JobResult) -> Result<()> {
@@ -388,10 +420,15 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
                 return Ok(());
             }
             for result in taken.results {
-                self.finish_job(state, turn, result)?;
+                // What handles have sent still leaves.
+                if let Err(failure) = self.finish_job(state, turn, result) {
+                    state.fail(failure);
+                    break;
+                }
             }
         }
-        self.drain_outbox(state, turn)?;
+        let max = state.options.limits.high_water_bytes;
+        self.drain_outbox(state, turn, max)?;
         self.retry_jobs(state);
         self.at_terminal(state, turn, |terminal, cx| terminal.on_ready(cx))?;
         self.finish(state, turn)
@@ -429,6 +466,21 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         self.terminal.is_idle() && self.tail.jobs_are_done() && self.tail.outlet_is_empty()
     }
 
+    fn drain_all(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        self.drain(state, turn)?;
+        self.drain_outbox(state, turn, usize::MAX)
+    }
+
+    fn seal(&self, reason: CloseReason) {
+        if let Some(outlet) = &self.tail.outlet {
+            outlet.outbox.seal(reason);
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.tail.outlet_is_empty()
+    }
+
     fn removed(&mut self, state: &mut State, turn: &mut Turn) {
         for index in (0..self.slots.len()).rev() {
             self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
@@ -444,16 +496,10 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn shut_outbox(&mut self, turn: &mut Turn, reason: CloseReason) {
-        let Some(mut outlet) = self.tail.outlet.take() else {
-            return;
-        };
-        while let Some(entry) = outlet.next() {
-            if let Some(done) = entry.done {
-                done.complete(Err(reason));
-            }
+        self.discard_batch(turn, reason);
+        if let Some(outlet) = self.tail.outlet.take() {
+            outlet.outbox.shut_down(reason);
         }
-        outlet.count_out(&turn.mailbox);
-        outlet.outbox.shut_down(reason);
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::handler::Terminal;
 use super::state::Pause;
+use super::turn::Turn;
 use super::{Context, Event};
 use crate::address::Address;
 use crate::error::{CloseReason, Failure, Result, TrySendError};
@@ -209,18 +210,17 @@ where
     }
 
     /// Takes messages that were let in; hands the lane to the executor unless it is there.
-    fn push(self: &Arc<Self>, messages: impl ExactSizeIterator<Item = In>) {
+    fn push(self: &Arc<Self>, turn: &mut Turn, messages: impl ExactSizeIterator<Item = In>) {
         self.queued.fetch_add(messages.len(), Ordering::SeqCst);
         let mut queue = lock(&self.queue);
         queue.messages.extend(messages);
         if !std::mem::replace(&mut queue.scheduled, true) {
             drop(queue);
-            self.executor
-                .submit_lane(Arc::clone(self) as Arc<dyn RunLane>);
+            turn.submit_lane(&self.executor, Arc::clone(self) as Arc<dyn RunLane>);
         }
     }
 
-    fn handle_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>) {
+    fn handle_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
         let mut handled = 0;
         while let Some(message) = work.batch.pop_front() {
             handled += 1;
@@ -228,7 +228,7 @@ where
                 continue;
             }
             let close = self.handle_one(line, work, message);
-            let answered = self.send_answers(line, work);
+            let answered = self.send_answers(line, work, quiet);
             if let Some(request) = close {
                 self.dead.store(true, Ordering::Relaxed);
                 line.handle.0.request_close(request);
@@ -244,11 +244,13 @@ where
         self.count_out(line, handled);
     }
 
-    fn send_answers(&self, line: &Line<Out>, work: &mut Work<In, Out, H>) -> bool {
+    fn send_answers(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) -> bool {
         if work.answers.is_empty() {
             return false;
         }
-        line.handle.0.accept_batch(&mut work.answers);
+        if let Some(mailbox) = line.handle.0.accept_batch(&mut work.answers, quiet) {
+            self.executor.owe(mailbox);
+        }
         work.answers_bytes = 0;
         true
     }
@@ -328,7 +330,7 @@ where
     Out: Send + 'static,
     H: PoolHandler<In, Out>,
 {
-    fn run(self: Arc<Self>) {
+    fn run(self: Arc<Self>, quiet: bool) {
         let line = self
             .line
             .get()
@@ -336,7 +338,7 @@ where
         {
             let mut work = lock(&self.work);
             std::mem::swap(&mut lock(&self.queue).messages, &mut work.batch);
-            self.handle_batch(line, &mut work);
+            self.handle_batch(line, &mut work, quiet);
             if self.dead.load(Ordering::Relaxed) {
                 work.handler = None;
             }
@@ -389,7 +391,7 @@ where
             let want = self.staged.len().min(room);
             let granted = self.lane.executor.acquire(want, was_waiting);
             if granted > 0 {
-                self.lane.push(self.staged.drain(..granted));
+                self.lane.push(cx.turn, self.staged.drain(..granted));
             }
             if self.staged.is_empty() {
                 cx.state.resume(Pause::LANE);
