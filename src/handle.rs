@@ -24,6 +24,7 @@ use crate::address::{Address, Peer};
 use crate::completion::Completion;
 use crate::error::{CloseReason, Error, ErrorKind, Result, TrySendError};
 use crate::id::{ConnectionId, Key};
+use crate::limits::OutputRoom;
 use crate::mailbox::{Command, Mailbox};
 use crate::sync::lock;
 use crate::thread_role;
@@ -41,7 +42,7 @@ pub(crate) struct Outbox<Out> {
     waiting_bytes: AtomicUsize,
     /// Bytes encoded and not yet written; told by the worker when it has changed.
     output_bytes: AtomicUsize,
-    output_bytes_max: usize,
+    room: OutputRoom,
     /// Whether the connection is among those who wait for room in a pool.
     waits_for_pool: AtomicBool,
 }
@@ -111,7 +112,7 @@ pub(crate) struct Taken {
 }
 
 impl<Out> Outbox<Out> {
-    pub(crate) fn new(peer: Peer, output_bytes_max: usize, weigh: fn(&Out) -> usize) -> Arc<Self> {
+    pub(crate) fn new(peer: Peer, room: OutputRoom, weigh: fn(&Out) -> usize) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 entries: VecDeque::new(),
@@ -127,7 +128,7 @@ impl<Out> Outbox<Out> {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
-            output_bytes_max,
+            room,
             waits_for_pool: AtomicBool::new(false),
         })
     }
@@ -171,9 +172,7 @@ impl<Out> Outbox<Out> {
             return Err(refuse(TrySendError::Closed(out), done));
         }
         let weight = (queue.weigh)(&out);
-        let queued = self.queued_bytes();
-        // An empty connection takes a message of any size, or one beyond the bound could never go.
-        if queued > 0 && queued + weight > self.output_bytes_max {
+        if !self.room.takes(self.queued_bytes(), weight) {
             return Err(refuse(TrySendError::Full(out), done));
         }
         if let Some(route) = &queue.route

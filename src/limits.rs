@@ -33,7 +33,8 @@ pub const MAILBOX_MESSAGES_MAX: usize = 65_536;
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
 /// Output below which a connection is writable again (Netty: 32 KiB).
 pub const LOW_WATER_BYTES: usize = 32 * KIB;
-/// Output of one connection at which messages are given back: one slow reader cannot grow.
+/// Output of one connection at which messages are given back: one slow reader cannot grow. Up to the high
+/// water mark a message of any size is taken, so that a writable connection never refuses one.
 pub const OUTPUT_BYTES_MAX: usize = MIB;
 /// Messages that wait in the executor lane of one connection before it is not read any more.
 pub const LANE_MESSAGES_MAX: usize = 64;
@@ -123,6 +124,32 @@ pub struct ConnectionLimits {
     pub linger_timeout: Duration,
     /// See [`LINGER_BYTES_MAX`].
     pub linger_bytes_max: usize,
+}
+
+impl ConnectionLimits {
+    pub(crate) const fn output_room(&self) -> OutputRoom {
+        OutputRoom {
+            high_water_bytes: self.high_water_bytes,
+            bytes_max: self.output_bytes_max,
+        }
+    }
+}
+
+/// How much output one connection may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputRoom {
+    high_water_bytes: usize,
+    bytes_max: usize,
+}
+
+impl OutputRoom {
+    /// Whether a message may join so many bytes that wait.
+    ///
+    /// Were the hard bound all that counted, a message nearly as long as it could join an empty queue
+    /// only, and whoever has waited for a writable connection would be refused all the same.
+    pub(crate) const fn takes(self, queued: usize, message: usize) -> bool {
+        queued <= self.high_water_bytes || queued.saturating_add(message) <= self.bytes_max
+    }
 }
 
 impl Default for ConnectionLimits {

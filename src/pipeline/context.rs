@@ -122,7 +122,13 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         }
         let queued = self.queued_bytes();
         let weight = (self.encoder.weigher())(&out);
-        if queued > 0 && queued + weight > self.state.options.limits.output_bytes_max {
+        if !self
+            .state
+            .options
+            .limits
+            .output_room()
+            .takes(queued, weight)
+        {
             return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
         }
         if !self.state.outbound
@@ -181,8 +187,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
-            let max = state.options.limits.output_bytes_max;
-            let outbox = Outbox::new(state.peer, max, weigh);
+            let outbox = Outbox::new(state.peer, state.options.limits.output_room(), weigh);
             outbox.place(&turn.mailbox, state.id);
             outbox.opened(state.peer);
             outbox.tell_output_bytes(state.output.len());
