@@ -128,9 +128,11 @@ pub struct ConnectionLimits {
 
 impl ConnectionLimits {
     pub(crate) const fn output_room(&self) -> OutputRoom {
+        let (mark, max) = (self.high_water_bytes, self.output_bytes_max);
         OutputRoom {
-            high_water_bytes: self.high_water_bytes,
-            bytes_max: self.output_bytes_max,
+            // A hard bound that was set below the mark is meant to hold.
+            free_bytes: if mark < max { mark } else { 0 },
+            bytes_max: max,
         }
     }
 }
@@ -138,7 +140,8 @@ impl ConnectionLimits {
 /// How much output one connection may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutputRoom {
-    high_water_bytes: usize,
+    /// So many bytes may wait, and still a message of any size may join.
+    free_bytes: usize,
     bytes_max: usize,
 }
 
@@ -148,7 +151,7 @@ impl OutputRoom {
     /// Were the hard bound all that counted, a message nearly as long as it could join an empty queue
     /// only, and whoever has waited for a writable connection would be refused all the same.
     pub(crate) const fn takes(self, queued: usize, message: usize) -> bool {
-        queued <= self.high_water_bytes || queued.saturating_add(message) <= self.bytes_max
+        queued <= self.free_bytes || queued.saturating_add(message) <= self.bytes_max
     }
 }
 
