@@ -277,9 +277,13 @@ impl Connection {
                 link.event(state, turn, Event::Unwritable)
             });
         } else if queued <= limits.low_water_bytes
-            && (self.state.above_high_water || self.state.wants_room)
+            && (self.state.above_high_water
+                || self.state.owes_writable.get()
+                || self.state.wants_room)
         {
-            let was_above = std::mem::take(&mut self.state.above_high_water);
+            let was_above = std::mem::take(&mut self.state.above_high_water)
+                // Where one write took the whole burst, nothing was above the mark before or after it.
+                | self.state.owes_writable.take();
             self.state.wants_room = false;
             self.state.resume(Pause::OUTPUT);
             self.run(turn, |link, state, turn| {

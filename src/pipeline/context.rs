@@ -213,10 +213,17 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     /// Whether output is below the high water mark, or has come down to the low one since it was above.
+    ///
+    /// While it is, a write is not refused, whatever its size. After `false`, [`Event::Writable`] comes
+    /// once there is room.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        !self.state.above_high_water
-            && self.queued_bytes() <= self.state.options.limits.high_water_bytes
+        let writable = !self.state.above_high_water
+            && self.queued_bytes() <= self.state.options.limits.high_water_bytes;
+        if !writable {
+            self.state.owes_writable.set(true);
+        }
+        writable
     }
 }
 

@@ -1,5 +1,6 @@
 //! The untyped part of a connection that callbacks see.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub(crate) struct State {
     pauses: u8,
     /// Whether output has crossed the high water mark and not yet come down to the low one.
     pub(crate) above_high_water: bool,
+    /// Whether somebody found the connection not writable and waits to be told when it is.
+    pub(crate) owes_writable: Cell<bool>,
     /// Whether something of the chain's waits for output to come down to the low water mark.
     pub(crate) wants_room: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
@@ -88,6 +91,7 @@ impl State {
             closing: Closing::No,
             pauses: 0,
             above_high_water: false,
+            owes_writable: Cell::new(false),
             wants_room: false,
             outbound: false,
             flush_now: false,
