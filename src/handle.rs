@@ -55,6 +55,8 @@ struct Queue<Out> {
     /// Whether the worker has been told, or need not be: at most one `Ready` is on its way.
     announced: bool,
     close: Option<CloseRequest>,
+    /// Whether the connection closes once what was accepted has left.
+    refuses: bool,
     state: Life,
 }
 
@@ -121,6 +123,7 @@ impl<Out> Outbox<Out> {
                 peer,
                 announced: false,
                 close: None,
+                refuses: false,
                 state: Life::Opening,
             }),
             settled: Condvar::new(),
@@ -294,10 +297,16 @@ impl<Out> Outbox<Out> {
         match (queue.close, request) {
             (None, _) | (Some(CloseRequest::AfterFlush(_)), CloseRequest::Now(_)) => {
                 queue.close = Some(request);
+                queue.refuses = true;
                 queue.announce();
             }
             _ => {}
         }
+    }
+
+    /// Accepts nothing more; what was accepted still leaves.
+    pub(crate) fn refuse_more(&self) {
+        lock(&self.queue).refuses = true;
     }
 
     pub(crate) fn tell_output_bytes(&self, bytes: usize) {
@@ -330,7 +339,7 @@ impl<Out> Outbox<Out> {
 
 impl<Out> Queue<Out> {
     fn accepts(&self) -> bool {
-        self.close.is_none() && !matches!(self.state, Life::Closed(_))
+        !self.refuses && !matches!(self.state, Life::Closed(_))
     }
 
     fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {

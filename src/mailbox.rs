@@ -90,7 +90,10 @@ impl Mailbox {
     /// Counts messages out again.
     pub(crate) fn release(&self, count: usize) {
         let before = self.messages.fetch_sub(count, Ordering::Relaxed);
-        debug_assert!(before >= count, "a message is counted in before it is counted out");
+        debug_assert!(
+            before >= count,
+            "a message is counted in before it is counted out"
+        );
     }
 
     /// Moves all commands behind those in `into`, an emptied queue in the usual case. Worker only.

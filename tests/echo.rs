@@ -11,7 +11,9 @@ use std::thread;
 use netwheel::codec::LengthField;
 use netwheel::{Client, Executor, Pipeline, RunningServer};
 use proptest::prelude::*;
-use util::{PATIENCE, Pattern, Random, dial, end, frame, read, read_to_end, serve, write_and_finish};
+use util::{
+    PATIENCE, Pattern, Random, dial, end, frame, read, read_to_end, serve, write_and_finish,
+};
 
 fn raw_echo() -> RunningServer {
     serve(2, |_| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
@@ -34,10 +36,17 @@ fn a_hundred_megabytes_come_back_whole_and_in_order() {
             socket.shutdown(std::net::Shutdown::Write).unwrap();
         });
         Pattern::default().read(&socket, SIZE, 256 << 10);
-        assert_eq!((&socket).read(&mut [0]).unwrap(), 0, "FIN behind the last byte");
+        assert_eq!(
+            (&socket).read(&mut [0]).unwrap(),
+            0,
+            "FIN behind the last byte"
+        );
     });
     let stats = server.stats();
-    assert_eq!((stats.bytes_in, stats.bytes_out), (SIZE as u64, SIZE as u64));
+    assert_eq!(
+        (stats.bytes_in, stats.bytes_out),
+        (SIZE as u64, SIZE as u64)
+    );
     end(server);
 }
 
@@ -49,7 +58,10 @@ fn a_reader_of_odd_sizes_gets_every_byte() {
     thread::scope(|scope| {
         scope.spawn(|| Pattern::default().write(&socket, SIZE));
         let (mut pattern, mut left) = (Pattern::default(), SIZE);
-        for size in [1, 2, 3, 5, 7, 4_093, 65_537, 1, 131_071].into_iter().cycle() {
+        for size in [1, 2, 3, 5, 7, 4_093, 65_537, 1, 131_071]
+            .into_iter()
+            .cycle()
+        {
             let size = size.min(left);
             pattern.read(&socket, size, size.max(1));
             left -= size;
@@ -65,8 +77,8 @@ fn a_reader_of_odd_sizes_gets_every_byte() {
 #[test]
 fn frames_of_every_size_around_the_boundaries_come_back() {
     let sizes = [
-        0, 1, 2, 3, 4, 1_023, 1_024, 1_025, 4_091, 4_092, 4_093, 4_095, 4_096, 4_097, 65_531, 65_532,
-        65_533, 65_535, 65_536, 65_537, 131_071, 131_072, 131_073, 1_048_575, 1_048_576,
+        0, 1, 2, 3, 4, 1_023, 1_024, 1_025, 4_091, 4_092, 4_093, 4_095, 4_096, 4_097, 65_531,
+        65_532, 65_533, 65_535, 65_536, 65_537, 131_071, 131_072, 131_073, 1_048_575, 1_048_576,
     ];
     let server = framed_echo();
     let socket = dial(server.address());
@@ -76,7 +88,10 @@ fn frames_of_every_size_around_the_boundaries_come_back() {
         pattern.write(&mut message, size);
         thread::scope(|scope| {
             scope.spawn(|| (&socket).write_all(&frame(&message)).unwrap());
-            assert!(read(&socket, 4 + size) == frame(&message), "a frame of {size} bytes");
+            assert!(
+                read(&socket, 4 + size) == frame(&message),
+                "a frame of {size} bytes"
+            );
         });
     }
     drop(socket);
@@ -87,7 +102,9 @@ fn frames_of_every_size_around_the_boundaries_come_back() {
 fn frames_that_arrive_byte_by_byte_come_back() {
     let server = framed_echo();
     let socket = dial(server.address());
-    let wire: Vec<u8> = (0..40_u8).flat_map(|n| frame(&vec![n; usize::from(n)])).collect();
+    let wire: Vec<u8> = (0..40_u8)
+        .flat_map(|n| frame(&vec![n; usize::from(n)]))
+        .collect();
     for byte in &wire {
         (&socket).write_all(&[*byte]).unwrap();
     }
@@ -115,7 +132,10 @@ fn a_client_of_ours_gets_its_answers_from_the_pool_in_order() {
         client.try_send(n.to_be_bytes().to_vec().into()).unwrap();
     }
     for n in 0..COUNT {
-        assert_eq!(arrived.recv_timeout(PATIENCE).unwrap(), &n.to_be_bytes()[..]);
+        assert_eq!(
+            arrived.recv_timeout(PATIENCE).unwrap(),
+            &n.to_be_bytes()[..]
+        );
     }
     client.close();
     end(server);

@@ -259,23 +259,22 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         cx.send_outward(entry.out, entry.done)
     }
 
-    /// Encodes what handles have sent, until the output is above the high water mark.
-    fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+    /// Encodes what handles have sent, until the output is above `bytes_max`.
+    fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn, bytes_max: usize) -> Result<()> {
         loop {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
             };
-            if state.output.len() > state.options.limits.high_water_bytes {
+            if outlet.batch.is_empty() {
+                if let Some(CloseRequest::AfterFlush(reason)) = outlet.close.take() {
+                    state.close(Closing::AfterFlush(reason));
+                }
+                return Ok(());
+            }
+            if state.output.len() > bytes_max {
                 return Ok(());
             }
             let Some(entry) = outlet.batch.pop_front() else {
-                match outlet.close.take() {
-                    Some(CloseRequest::AfterFlush(reason)) => {
-                        state.close(Closing::AfterFlush(reason));
-                    }
-                    Some(CloseRequest::Now(reason)) => state.close(Closing::Now(reason)),
-                    None => {}
-                }
                 return Ok(());
             };
             outlet.outbox.settle(entry.weight, &turn.mailbox);
@@ -381,11 +380,15 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
                 state.close(Closing::Now(reason));
                 return Ok(());
             }
+            // A connect under way: what waits leaves once the stages have been told that it is open.
+            if !state.opened || state.failed {
+                return Ok(());
+            }
             for result in taken.results {
                 self.finish_job(state, turn, result)?;
             }
         }
-        self.drain_outbox(state, turn)?;
+        self.drain_outbox(state, turn, state.options.limits.high_water_bytes)?;
         self.retry_jobs(state);
         self.at_terminal(state, turn, |terminal, cx| terminal.on_ready(cx))?;
         self.finish(state, turn)
@@ -419,15 +422,29 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         }
     }
 
+    fn holds_back(&self) -> bool {
+        let outlet = self.tail.outlet.as_ref();
+        outlet.is_some_and(|outlet| outlet.close.is_some() || outlet.outbox.is_waiting())
+    }
+
+    fn refuse_more(&self) {
+        if let Some(outlet) = &self.tail.outlet {
+            outlet.outbox.refuse_more();
+        }
+    }
+
     fn is_idle(&mut self) -> bool {
         self.terminal.is_idle() && self.tail.jobs_are_done() && self.tail.outlet_is_empty()
     }
 
-    fn removed(&mut self, state: &mut State, turn: &mut Turn) {
+    fn removed(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        // Also what was held back above the high water mark; the hard bound of handles has seen to it.
+        self.drain_outbox(state, turn, usize::MAX)?;
         for index in (0..self.slots.len()).rev() {
             self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
         }
         self.shut_outbox(turn, CloseReason::Local);
+        Ok(())
     }
 
     fn close(&mut self, state: &mut State, turn: &mut Turn, reason: CloseReason) {

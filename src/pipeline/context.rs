@@ -118,7 +118,8 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     fn send(&mut self, out: Out, done: Option<Completion>) -> Result<(), Unsent<Out>> {
-        if !self.state.accepts_output() {
+        // What was accepted before a close still leaves, together with what stages add to it on its way.
+        if !self.state.accepts_output() && !self.state.outbound {
             return Err(Unsent::Refused(refuse(TrySendError::Closed(out), done)));
         }
         let queued = self.queued_bytes();

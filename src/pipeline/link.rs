@@ -38,10 +38,14 @@ pub(crate) trait Link {
     ) -> Result<()>;
     /// Tells the handles how much output waits.
     fn tell_output_bytes(&self, bytes: usize);
+    /// Whether something waits in the outbox, or behind what is held back above the high water mark.
+    fn holds_back(&self) -> bool;
+    /// From now on handles answer that the connection is closed; what they took before still leaves.
+    fn refuse_more(&self);
     /// Whether no answer is under way: lane, jobs and outbox are empty.
     fn is_idle(&mut self) -> bool;
-    /// Another pipeline has taken over.
-    fn removed(&mut self, state: &mut State, turn: &mut Turn);
+    /// Another pipeline takes over.
+    fn removed(&mut self, state: &mut State, turn: &mut Turn) -> Result<()>;
     /// Last call.
     fn close(&mut self, state: &mut State, turn: &mut Turn, reason: CloseReason);
     /// Ends the handles; also right after a panic, when nothing else is called any more.

@@ -30,7 +30,10 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let clock = Clock::system();
     let start = clock.now();
     while !holds() {
-        assert!(clock.now().since(start) < PATIENCE, "never came true: {what}");
+        assert!(
+            clock.now().since(start) < PATIENCE,
+            "never came true: {what}"
+        );
         thread::park_timeout(Duration::from_millis(1));
     }
 }
@@ -51,7 +54,11 @@ pub(crate) fn serve<P: Into<AnyPipeline>>(
 
 /// Shuts down a server whose connections have all come to their own end.
 pub(crate) fn end(server: RunningServer) {
-    assert_eq!(server.shutdown(PATIENCE).aborted, 0, "a connection had to be cut off");
+    assert_eq!(
+        server.shutdown(PATIENCE).aborted,
+        0,
+        "a connection had to be cut off"
+    );
 }
 
 /// Connects a plain socket, on which a read or write that hangs fails.
@@ -93,7 +100,9 @@ pub(crate) fn read(mut socket: &TcpStream, count: usize) -> Vec<u8> {
 /// Reads up to the peer's FIN.
 pub(crate) fn read_to_end(mut socket: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    socket.read_to_end(&mut bytes).expect("the answer, then FIN");
+    socket
+        .read_to_end(&mut bytes)
+        .expect("the answer, then FIN");
     bytes
 }
 
@@ -126,7 +135,9 @@ const PERIOD: usize = 999_983;
 
 static TABLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut random = Random(1);
-    (0..PERIOD).map(|_| random.next().to_le_bytes()[3]).collect()
+    (0..PERIOD)
+        .map(|_| random.next().to_le_bytes()[3])
+        .collect()
 });
 
 impl Pattern {
@@ -201,8 +212,9 @@ impl Baseline {
 
     /// Waits until there are no more than there were.
     pub(crate) fn is_back_after(self, what: &str) {
-        eventually(&format!("{self:?} again after {what}, now {:?}", Self::now()), || {
-            Self::now() == self
-        });
+        eventually(
+            &format!("{self:?} again after {what}, now {:?}", Self::now()),
+            || Self::now() == self,
+        );
     }
 }
