@@ -141,6 +141,20 @@ impl Default for ConnectionLimits {
     }
 }
 
+impl ConnectionLimits {
+    /// Whether a message of `bytes` is taken while `queued` bytes wait.
+    ///
+    /// Below the high water mark a message of any size is, or one beyond the bound could never go.
+    pub(crate) fn takes(&self, queued: usize, bytes: impl FnOnce() -> usize) -> bool {
+        self.takes_any(queued) || queued + bytes() <= self.output_bytes_max
+    }
+
+    /// Whether a message of any size is taken while `queued` bytes wait.
+    pub(crate) fn takes_any(&self, queued: usize) -> bool {
+        queued < self.high_water_bytes.min(self.output_bytes_max)
+    }
+}
+
 /// What holds for each worker of one reactor.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -77,7 +77,16 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     /// What a stage or the codec failed with; [`CloseReason::OverLimit`] when the connection's output
     /// is full (use [`try_write`](Self::try_write) to get the message back). Passed on by `?`, each of
     /// them closes the connection.
+    #[inline]
     pub fn write(&mut self, out: Out) -> Result<()> {
+        if self.outer.is_empty()
+            && self.tail.outlet.is_none()
+            && self.state.closing == Closing::No
+            && self.state.options.limits.takes_any(self.state.output.len())
+        {
+            // Nobody to pass, nobody to wait for, and room: the path of a plain echo.
+            return self.encode(out);
+        }
         self.send(out, None).map_err(Failure::from)
     }
 
@@ -117,12 +126,12 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     fn send(&mut self, out: Out, done: Option<Completion>) -> Result<(), Unsent<Out>> {
-        if !self.state.accepts_output() {
+        // What was accepted before a close still leaves, together with what stages add to it on its way.
+        if !self.state.accepts_output() && !self.state.outbound {
             return Err(Unsent::Refused(refuse(TrySendError::Closed(out), done)));
         }
-        let queued = self.queued_bytes();
-        let weight = (self.encoder.weigher())(&out);
-        if queued > 0 && queued + weight > self.state.options.limits.output_bytes_max {
+        let (limits, weigh) = (&self.state.options.limits, self.encoder.weigher());
+        if !limits.takes(self.queued_bytes(), || weigh(&out)) {
             return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
         }
         if !self.state.outbound
@@ -143,14 +152,20 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         if !passed? {
             return Ok(());
         }
+        self.encode(out)?;
+        if let Some(done) = done {
+            self.state.complete_when_flushed(done);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn encode(&mut self, out: Out) -> Result<()> {
         if self.state.output.wants_buffer() {
             self.state.output.lend_buffer(self.turn.spare.take());
         }
         self.encoder.encode(out, &mut self.state.output)?;
         self.turn.stats.messages_out.add(1);
-        if let Some(done) = done {
-            self.state.complete_when_flushed(done);
-        }
         Ok(())
     }
 
@@ -181,8 +196,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
-            let max = state.options.limits.output_bytes_max;
-            let outbox = Outbox::new(state.peer, max, weigh);
+            let outbox = Outbox::new(state.peer, &state.options.limits, weigh);
             outbox.place(&turn.mailbox, state.id);
             outbox.opened(state.peer);
             outbox.tell_output_bytes(state.output.len());

@@ -51,6 +51,10 @@ pub(crate) struct State {
     pub(crate) output: Output,
     pub(crate) timers: Timers,
     pub(crate) closing: Closing,
+    /// Whether stages and handler have been told that the connection is open.
+    pub(crate) opened: bool,
+    /// Whether a callback has failed: no other is called but to be told of the close.
+    pub(crate) failed: bool,
     pauses: u8,
     /// Whether output has crossed the high water mark and not yet come down to the low one.
     pub(crate) above_high_water: bool,
@@ -86,6 +90,8 @@ impl State {
             output: Output::new(),
             timers: Timers::default(),
             closing: Closing::No,
+            opened: false,
+            failed: false,
             pauses: 0,
             above_high_water: false,
             wants_room: false,
@@ -160,6 +166,7 @@ impl State {
         log!(target: "netwheel::connection", level, "{} {}: closing: {}",
             self.id, self.peer.address, text.escape_debug());
         // What was answered before still leaves; nothing more is read or called.
+        self.failed = true;
         self.close(Closing::AfterFlush(failure.reason()));
     }
 
