@@ -107,6 +107,21 @@ impl Connection {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
     }
 
+    /// Whether something keeps the connection from being read, for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.is_paused()
+    }
+
+    /// Why the connection is to end, once it is.
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
+        match self.state.closing {
+            Closing::No => None,
+            Closing::AfterAnswers(reason) | Closing::AfterFlush(reason) | Closing::Now(reason) => {
+                Some(reason)
+            }
+        }
+    }
+
     /// Whether decoding stopped in the middle of what arrived, and may go on now.
     pub(crate) fn wants_decode(&self) -> bool {
         !self.decoded && !self.state.stops_decoding()

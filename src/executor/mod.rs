@@ -7,6 +7,8 @@
 //! room for all that may be let in, is never full. Whoever found no room is told, first come first
 //! served, when there is some.
 
+mod roster;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +24,8 @@ use crate::limits::{EXECUTOR_MESSAGES_MAX, executor_threads_default};
 use crate::sync::lock;
 use crate::thread_role;
 
+pub(crate) use roster::Roster;
+
 /// A job for any thread.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
@@ -34,6 +38,15 @@ pub(crate) trait RunLane: Send + Sync {
 enum Work {
     Lane(Arc<dyn RunLane>),
     Task(Task),
+}
+
+/// Who does a pool's work.
+#[derive(Clone)]
+enum Crew {
+    /// So many threads of its own.
+    Threads(usize),
+    /// Whoever holds the roster.
+    Roster(Roster),
 }
 
 /// What becomes of a message for which the pool has no room.
@@ -70,7 +83,7 @@ struct Pool {
     sender: Option<Sender<Work>>,
     receiver: Receiver<Work>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    threads_max: usize,
+    crew: Crew,
     started: Once,
     queued: AtomicUsize,
     queued_max: usize,
@@ -87,29 +100,27 @@ impl Executor {
         } else {
             threads
         };
-        Self::with(threads, EXECUTOR_MESSAGES_MAX)
+        Self::with(Crew::Threads(threads), EXECUTOR_MESSAGES_MAX)
     }
 
-    /// A pool without threads: whoever made it runs the work, see [`run_one`](Self::run_one).
-    pub(crate) fn manual() -> Self {
-        Self::with(0, EXECUTOR_MESSAGES_MAX)
-    }
-
-    fn with(threads_max: usize, queued_max: usize) -> Self {
+    fn with(crew: Crew, queued_max: usize) -> Self {
         let (sender, receiver) = bounded(queued_max);
-        let pool = Pool {
+        let pool = Arc::new(Pool {
             sender: Some(sender),
             receiver,
             threads: Mutex::new(Vec::new()),
-            threads_max,
+            crew,
             started: Once::new(),
             queued: AtomicUsize::new(0),
             queued_max,
             waiters: Mutex::default(),
             waiting: AtomicUsize::new(0),
-        };
+        });
+        if let Crew::Roster(roster) = &pool.crew {
+            roster.add(&pool);
+        }
         Self {
-            pool: Arc::new(pool),
+            pool,
             when_full: WhenFull::default(),
         }
     }
@@ -121,7 +132,7 @@ impl Executor {
     pub fn queue_max(self, messages: usize) -> Self {
         Self {
             when_full: self.when_full,
-            ..Self::with(self.pool.threads_max, messages.max(1))
+            ..Self::with(self.pool.crew.clone(), messages.max(1))
         }
     }
 
@@ -217,15 +228,6 @@ impl Executor {
             debug_assert!(false, "more work was submitted than was let in");
         }
     }
-
-    /// Runs the work that has waited longest, on the calling thread; `false` when there is none.
-    pub(crate) fn run_one(&self) -> bool {
-        let work = self.pool.receiver.try_recv();
-        work.is_ok_and(|work| {
-            run(&self.pool, work);
-            true
-        })
-    }
 }
 
 fn run(pool: &Pool, work: Work) {
@@ -243,8 +245,11 @@ fn run(pool: &Pool, work: Work) {
 
 impl Pool {
     fn start(self: &Arc<Self>) {
+        let Crew::Threads(count) = self.crew else {
+            return;
+        };
         let mut threads = lock(&self.threads);
-        for index in 0..self.threads_max {
+        for index in 0..count {
             let receiver = self.receiver.clone();
             let pool = Arc::downgrade(self);
             let body = move || {
@@ -313,8 +318,12 @@ impl Drop for Pool {
 
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = match self.pool.crew {
+            Crew::Threads(count) => count,
+            Crew::Roster(_) => 0,
+        };
         f.debug_struct("Executor")
-            .field("threads", &self.pool.threads_max)
+            .field("threads", &threads)
             .field("queued", &self.queued())
             .field("when_full", &self.when_full)
             .finish()
