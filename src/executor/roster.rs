@@ -48,7 +48,7 @@ impl Roster {
         }) else {
             return false;
         };
-        run(&pool, work);
+        run(Some(&pool), work, false);
         true
     }
 }

@@ -34,6 +34,9 @@ pub(crate) trait Driver {
     /// How a connect went: `None` while it is under way.
     fn finish_connect(&mut self, stream: &mut Self::Stream) -> io::Result<Option<Peer>>;
 
+    /// What the socket has failed with, told once.
+    fn take_error(&mut self, stream: &mut Self::Stream) -> Option<io::Error>;
+
     fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
 
     /// Must not raise SIGPIPE.
@@ -57,6 +60,8 @@ pub(crate) struct Readiness {
     pub(crate) writable: bool,
     /// The peer's FIN or RST may be queued behind the data: a short read does not drain the socket then.
     pub(crate) read_closed: bool,
+    /// The socket has failed; [`Driver::take_error`] says how.
+    pub(crate) error: bool,
 }
 
 /// A socket on its way into a worker.

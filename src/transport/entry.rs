@@ -108,6 +108,13 @@ impl<S> Entry<S> {
         self.phase == Phase::Open && !self.blocked && self.connection.has_output()
     }
 
+    /// Ends a connection whose socket has failed while it is not read, which would have told.
+    pub(crate) fn check_error<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
+        if let Some(error) = io.driver.take_error(&mut self.stream) {
+            self.fail(&error, "poll");
+        }
+    }
+
     /// Goes on where decoding stopped, then reads until drained, paused or over budget.
     pub(crate) fn serve<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         self.resume_decoding(io);

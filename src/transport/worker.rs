@@ -102,7 +102,9 @@ impl<D: Driver> Worker<D> {
         self.take_commands();
         self.take_arrivals();
         self.fire_timers();
+        self.turn.call_pools();
         self.flush_dirty();
+        self.turn.call_pools();
         self.turn.stats.timers_live.set(self.wheel.len() as u64);
     }
 
@@ -177,6 +179,9 @@ impl<D: Driver> Worker<D> {
                     entry.flush(&mut io);
                 }
                 entry.serve(&mut io);
+                if event.error {
+                    entry.check_error(&mut io);
+                }
                 self.settle(event.key);
             }
         }
@@ -401,7 +406,9 @@ impl<D: Driver> Worker<D> {
             let Some((entry, mut io)) = self.entry(key) else {
                 continue;
             };
-            entry.flush(&mut io);
+            if entry.wants_flush() {
+                entry.flush(&mut io);
+            }
             self.settle(key);
         }
         // Flushing may have made callbacks write more; that leaves next turn.
@@ -414,16 +421,13 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.slots.get_mut(key) else {
             return;
         };
-        if entry.phase == Phase::Connecting {
-            if let Fate::Broken(reason) = entry.connection.fate() {
-                self.close(key, reason);
-            }
-            return;
-        }
-        match entry.connection.fate() {
-            Fate::Broken(reason) => return self.close(key, reason),
-            Fate::Finished(reason) => return self.finish(key, reason),
-            Fate::Live | Fate::Ending => {}
+        match (entry.phase, entry.connection.fate()) {
+            // Its handler has been told already; only the socket is left.
+            (Phase::Lingering(_), _) => return,
+            (_, Fate::Broken(reason)) => return self.close(key, reason),
+            (Phase::Connecting, _) => return,
+            (Phase::Open, Fate::Finished(reason)) => return self.finish(key, reason),
+            (Phase::Open, Fate::Live | Fate::Ending) => {}
         }
         if entry.wants_flush() && !entry.in_dirty {
             entry.in_dirty = true;

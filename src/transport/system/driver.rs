@@ -207,6 +207,7 @@ impl Driver for SystemDriver {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 read_closed: event.is_read_closed() || event.is_error(),
+                error: event.is_error(),
             });
         }
         Ok(())
@@ -244,6 +245,10 @@ impl Driver for SystemDriver {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    fn take_error(&mut self, stream: &mut Stream) -> Option<io::Error> {
+        stream.take_error().ok().flatten()
     }
 
     fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
