@@ -57,6 +57,8 @@ pub(crate) struct Connection {
     eof: bool,
     /// Whether the codec has taken all it can from what arrived; false after a stop in the middle.
     decoded: bool,
+    /// Whether the socket would take no more when it was last written.
+    blocked: bool,
 }
 
 impl Connection {
@@ -73,6 +75,7 @@ impl Connection {
             opened: false,
             eof: false,
             decoded: true,
+            blocked: false,
         }
     }
 
@@ -257,6 +260,7 @@ impl Connection {
 
     /// The socket has taken `count` bytes; `blocked` when it would take no more.
     pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
+        self.blocked = blocked;
         let state = &mut self.state;
         state.flush_now = false;
         state.complete_flushed();
@@ -309,6 +313,10 @@ impl Connection {
 
     /// Swaps pipelines, and finds out whether everything that was to be answered has been.
     fn progress(&mut self, turn: &mut Turn) {
+        // A blocked socket is not written before it has room, so no flush will tell of the crossing.
+        if self.blocked {
+            self.cross_water_marks(turn);
+        }
         while let Some(next) = self.state.rare_mut().and_then(|rare| rare.upgrade.take()) {
             self.swap(turn, next);
         }
