@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, workers_default};
 use crate::mailbox::{Command, Mailbox};
-use crate::net::{Listening, Net, Network};
+use crate::net::{Listening, Net, Network, ShutdownReport};
 use crate::options::Options;
 use crate::stats::{AcceptStats, Stats, WorkerStats};
 use crate::sync::lock;
@@ -317,18 +317,6 @@ impl fmt::Debug for Reactor {
             .field("workers", &self.system.doors.len())
             .finish_non_exhaustive()
     }
-}
-
-/// How a shutdown went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// Connections that had been answered, flushed and closed in time.
-    pub drained: usize,
-    /// Connections that were cut off at the deadline.
-    pub aborted: usize,
-    /// How long it took.
-    pub elapsed: Duration,
 }
 
 /// The network on the operating system.

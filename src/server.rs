@@ -10,10 +10,10 @@ use crate::address::{IntoPlace, Peer, Place};
 use crate::connection::{Factory, Service};
 use crate::error::{Error, ErrorKind};
 use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
-use crate::net::{Listening, Net};
+use crate::net::{Listening, Net, ShutdownReport};
 use crate::options::Options;
 use crate::pipeline::AnyPipeline;
-use crate::reactor::{self, Reactor, ReactorBuilder, ShutdownReport};
+use crate::reactor::{self, Reactor, ReactorBuilder};
 use crate::stats::Stats;
 use crate::sync::lock;
 

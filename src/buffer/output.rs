@@ -19,6 +19,10 @@ use bytes::Bytes;
 /// more entry in the gathered write (`writev` of small pieces loses up to about 1 to 4 KiB).
 pub const SHARED_BYTES_MIN: usize = 4096;
 
+/// Bytes of the tail that have left before the rest is moved to the front. Moved is at most as much as
+/// has left, so each byte is moved once on average at most; below, it is not worth the call.
+const COMPACT_BYTES_MIN: usize = 4096;
+
 /// Bytes queued for the peer of one connection.
 ///
 /// Codecs append to it; the worker writes it out once a turn. Threads: the connection's worker.
@@ -168,8 +172,16 @@ impl Output {
             }
             self.pieces = None;
         }
+        self.compact_tail();
+    }
+
+    /// Gives up what has left of the tail: a queue that is never quite empty must not grow for ever.
+    fn compact_tail(&mut self) {
         if self.consumed == self.tail.len() {
             self.tail.clear();
+            self.consumed = 0;
+        } else if self.consumed >= COMPACT_BYTES_MIN && self.consumed >= self.tail.len() / 2 {
+            self.tail.drain(..self.consumed);
             self.consumed = 0;
         }
     }
@@ -257,6 +269,19 @@ mod tests {
         assert_eq!(output.gather(&mut slices), 3);
         assert_eq!(slices[1].as_ptr(), large.as_ptr());
         assert_eq!(&*slices[2], b"after");
+    }
+
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        let mut output = Output::new();
+        output.put(&[0; 1000]);
+        for turn in 0..100_000 {
+            output.put(&[0; 100]);
+            output.consume(100);
+            assert_eq!(output.len(), 1000, "turn {turn}");
+        }
+        let most = 4 * COMPACT_BYTES_MIN;
+        assert!(output.tail.capacity() <= most, "{}", output.tail.capacity());
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     eof: bool,
     /// Whether the codec has taken all it can from what arrived; false after a stop in the middle.
     decoded: bool,
+    /// Whether the socket would take no more when it was last written.
+    blocked: bool,
 }
 
 impl Connection {
@@ -71,6 +73,7 @@ impl Connection {
             link: Some(pipeline.into_link()),
             eof: false,
             decoded: true,
+            blocked: false,
         }
     }
 
@@ -103,6 +106,21 @@ impl Connection {
     /// Whether the socket is to be read.
     pub(crate) fn wants_read(&self) -> bool {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
+    }
+
+    /// Whether something keeps the connection from being read, for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.is_paused()
+    }
+
+    /// Why the connection is to end, once it is.
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
+        match self.state.closing {
+            Closing::No => None,
+            Closing::AfterAnswers(reason) | Closing::AfterFlush(reason) | Closing::Now(reason) => {
+                Some(reason)
+            }
+        }
     }
 
     /// Whether decoding stopped in the middle of what arrived, and may go on now.
@@ -244,6 +262,7 @@ impl Connection {
 
     /// The socket has taken `count` bytes; `blocked` when it would take no more.
     pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
+        self.blocked = blocked;
         let state = &mut self.state;
         state.flush_now = false;
         state.complete_flushed();
@@ -306,6 +325,10 @@ impl Connection {
 
     /// Swaps pipelines, and finds out whether everything that was to be answered has been.
     fn progress(&mut self, turn: &mut Turn) {
+        // A blocked socket is not written before it has room, so no flush will tell of the crossing.
+        if self.blocked {
+            self.cross_water_marks(turn);
+        }
         while let Some(next) = self.state.rare_mut().and_then(|rare| rare.upgrade.take()) {
             self.swap(turn, next);
         }

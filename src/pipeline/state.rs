@@ -183,7 +183,14 @@ impl State {
                 .rare
                 .as_ref()
                 .is_some_and(|rare| rare.upgrade.is_some())
-            || self.output.len() > self.options.limits.high_water_bytes
+            || self.wants_room_to_decode()
+    }
+
+    /// Whether what is queued is to be written, or to pause the connection, before more is decoded.
+    fn wants_room_to_decode(&self) -> bool {
+        // Without the automatic pause decoding goes on once the socket has taken what it would.
+        let waits = self.options.auto_pause || !self.above_high_water;
+        waits && self.output.len() > self.options.limits.high_water_bytes
     }
 
     /// Notes that the write whose last byte is now queued is to be answered once it has left.
