@@ -14,7 +14,7 @@ use super::turn::Turn;
 use super::{AnyPipeline, Attributes, Event, Stage, TimerKey};
 use crate::address::Address;
 use crate::buffer::Output;
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 use crate::codec::Codec;
 use crate::completion::Completion;
 use crate::error::{CloseReason, Failure, Result, TrySendError};
@@ -271,6 +271,12 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.turn.now
+    }
+
+    /// The reactor's clock, for a moment inside a long turn; moments of [`now`](Self::now) are its own.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.turn.clock
     }
 
     /// Tells this stage or handler [`Event::Timer`] once, `after` from now; arming a key again moves it.
