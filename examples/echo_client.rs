@@ -212,7 +212,9 @@ fn await_last_messages(flags: &Flags, endings: &Receiver<Ending>) -> Outcome {
 }
 
 fn json(flags: &Flags, report: &Report) -> String {
-    let rate = flags.rate.map_or_else(|| "null".to_owned(), |rate| rate.to_string());
+    let rate = flags
+        .rate
+        .map_or_else(|| "null".to_owned(), |rate| rate.to_string());
     format!(
         "{{\"connections\":{},\"size\":{},\"depth\":{},\"framed\":{},\"rate\":{rate},{}}}",
         flags.connections,

@@ -127,6 +127,11 @@ impl Output {
         (self.is_empty() && self.tail.capacity() > 0).then(|| std::mem::take(&mut self.tail))
     }
 
+    /// Everything that waits, where it lies in one piece: the usual case, small messages copied together.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        self.pieces.is_none().then(|| &self.tail[self.consumed..])
+    }
+
     /// Fills `slices` with the oldest bytes, in order; answers how many slices were filled.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut skip = self.consumed;
