@@ -1,6 +1,9 @@
 //! The promise that an accepted write is answered exactly once.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use log::error;
 
 use crate::error::CloseReason;
 
@@ -18,8 +21,16 @@ impl Completion {
     }
 
     pub(crate) fn complete(mut self, result: Result<(), CloseReason>) {
-        if let Some(callback) = self.0.take() {
-            callback(result);
+        self.call(result);
+    }
+
+    /// Runs the callback; its panic must not end the worker, or whoever else drops it.
+    fn call(&mut self, result: Result<(), CloseReason>) {
+        let Some(callback) = self.0.take() else {
+            return;
+        };
+        if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
+            error!(target: "netwheel::connection", "the completion of a write panicked");
         }
     }
 
@@ -31,9 +42,7 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if let Some(callback) = self.0.take() {
-            callback(Err(CloseReason::Local));
-        }
+        self.call(Err(CloseReason::Local));
     }
 }
 

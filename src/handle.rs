@@ -137,9 +137,11 @@ impl<Out> Outbox<Out> {
         lock(&self.queue).weigh = weigh;
     }
 
-    /// Ties the outbox to its connection; what waits already is announced.
+    /// Ties the outbox to its connection; what waits already is counted in and announced.
     pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
+        // Accepted while there was no worker to count them into.
+        mailbox.admit_always(queue.entries.len());
         queue.route = Some(Route {
             mailbox: Arc::clone(mailbox),
             id,
@@ -183,27 +185,42 @@ impl<Out> Outbox<Out> {
         Ok(())
     }
 
-    /// Queues what `outs` holds as one batch, for a lane that was admitted with its messages.
-    pub(crate) fn accept_batch(&self, outs: &mut Vec<Entry<Out>>) {
+    /// Queues the answers to one message of a lane, which were let in with it.
+    ///
+    /// Answers with the mailbox whose worker is to be woken, when `quiet` and it sleeps.
+    pub(crate) fn accept_batch(
+        &self,
+        answers: &mut Vec<Entry<Out>>,
+        quiet: bool,
+    ) -> Option<Arc<Mailbox>> {
         let mut queue = lock(&self.queue);
         if !queue.accepts() {
             queue.announce();
             drop(queue);
-            return outs.clear();
+            answers.clear();
+            return None;
         }
-        for entry in outs.drain(..) {
-            if let Some(route) = &queue.route {
-                route.mailbox.admit_always();
-            }
-            queue.push(self, entry);
+        if let Some(route) = &queue.route {
+            route.mailbox.admit_always(answers.len());
         }
+        let (mut bytes, count) = (0, answers.len());
+        for mut entry in answers.drain(..) {
+            bytes += queue.weigh(&mut entry);
+            queue.entries.push_back(entry);
+        }
+        queue.count_in(self, count, bytes);
+        if quiet {
+            return queue.announce_quietly();
+        }
+        queue.announce();
+        None
     }
 
     /// Queues a write of a callback behind what waits already; the caller has seen to the bound.
     pub(crate) fn defer(&self, entry: Entry<Out>) {
         let mut queue = lock(&self.queue);
         if let Some(route) = &queue.route {
-            route.mailbox.admit_always();
+            route.mailbox.admit_always(1);
         }
         queue.push(self, entry);
     }
@@ -219,16 +236,24 @@ impl<Out> Outbox<Out> {
         }
         Taken {
             results: std::mem::take(&mut queue.results),
-            close: queue.close.take(),
+            // It stays in the queue as well, which takes no more messages from now on.
+            close: queue.close,
         }
     }
 
-    /// A message taken before has been encoded, or dropped. Worker only.
-    pub(crate) fn settle(&self, weight: u32, mailbox: &Mailbox) {
-        self.waiting_bytes
-            .fetch_sub(weight as usize, Ordering::Relaxed);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        mailbox.release(1);
+    /// Takes no more messages: the connection is flushing to its end. Worker only.
+    pub(crate) fn seal(&self, reason: CloseReason) {
+        let mut queue = lock(&self.queue);
+        queue.close.get_or_insert(CloseRequest::AfterFlush(reason));
+    }
+
+    /// Messages taken before have been encoded, or dropped. Worker only.
+    pub(crate) fn count_out(&self, count: usize, bytes: usize, mailbox: &Mailbox) {
+        if count > 0 {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            mailbox.release(count);
+        }
     }
 
     /// Whether writes of callbacks must queue up behind messages of handles.
@@ -315,11 +340,15 @@ impl<Out> Outbox<Out> {
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
             (std::mem::take(&mut queue.entries), mailbox)
         };
+        self.tell_output_bytes(0);
         self.settled.notify_all();
-        if let Some(mailbox) = mailbox {
-            mailbox.release(entries.len());
-        }
         for entry in entries {
+            let weight = entry.weight as usize;
+            self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            if let Some(mailbox) = &mailbox {
+                mailbox.release(1);
+            }
             if let Some(done) = entry.done {
                 done.complete(Err(reason));
             }
@@ -333,13 +362,31 @@ impl<Out> Queue<Out> {
     }
 
     fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {
-        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
-        outbox
-            .waiting_bytes
-            .fetch_add(entry.weight as usize, Ordering::Relaxed);
+        let bytes = self.weigh(&mut entry);
         self.entries.push_back(entry);
-        outbox.waiting.fetch_add(1, Ordering::Release);
+        self.count_in(outbox, 1, bytes);
         self.announce();
+    }
+
+    fn weigh(&self, entry: &mut Entry<Out>) -> usize {
+        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
+        entry.weight as usize
+    }
+
+    fn count_in(&self, outbox: &Outbox<Out>, count: usize, bytes: usize) {
+        outbox.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        outbox.waiting.fetch_add(count, Ordering::Release);
+    }
+
+    /// Announces without waking; answers with the mailbox whose worker somebody has to wake.
+    fn announce_quietly(&mut self) -> Option<Arc<Mailbox>> {
+        if self.announced {
+            return None;
+        }
+        let route = self.route.as_ref()?;
+        self.announced = true;
+        let owed = route.mailbox.push_quietly(Command::Ready(route.id.key()));
+        owed.then(|| Arc::clone(&route.mailbox))
     }
 
     fn announce(&mut self) {

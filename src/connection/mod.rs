@@ -125,9 +125,14 @@ impl Connection {
         match self.state.closing {
             Closing::No => Fate::Live,
             Closing::Now(reason) => Fate::Broken(reason),
-            Closing::AfterFlush(reason) if self.state.output.is_empty() => Fate::Finished(reason),
+            Closing::AfterFlush(reason) if self.has_left() => Fate::Finished(reason),
             Closing::AfterFlush(_) | Closing::AfterAnswers(_) => Fate::Ending,
         }
+    }
+
+    /// Whether everything that was accepted for the peer has left.
+    fn has_left(&self) -> bool {
+        self.state.output.is_empty() && self.link.as_ref().is_none_or(|link| link.is_drained())
     }
 
     /// Lets handles that were there before find the connection.
@@ -271,12 +276,18 @@ impl Connection {
             self.run(turn, |link, state, turn| {
                 link.event(state, turn, Event::Unwritable)
             });
-        } else if self.state.above_high_water && queued <= limits.low_water_bytes {
-            self.state.above_high_water = false;
+        } else if queued <= limits.low_water_bytes
+            && (self.state.above_high_water || self.state.wants_room)
+        {
+            let was_above = std::mem::take(&mut self.state.above_high_water);
+            self.state.wants_room = false;
             self.state.resume(Pause::OUTPUT);
             self.run(turn, |link, state, turn| {
                 link.drain(state, turn)?;
-                link.event(state, turn, Event::Writable)
+                if was_above {
+                    link.event(state, turn, Event::Writable)?;
+                }
+                Ok(())
             });
         }
     }
@@ -294,17 +305,22 @@ impl Connection {
         {
             self.state.close(Closing::AfterFlush(reason));
         }
+        if let Closing::AfterFlush(reason) = self.state.closing
+            && let Some(link) = &self.link
+        {
+            link.seal(reason);
+        }
     }
 
     fn swap(&mut self, turn: &mut Turn, next: Box<dyn Link>) {
-        self.run(turn, |link, state, turn| {
-            link.drain(state, turn)?;
-            link.removed(state, turn);
-            Ok(())
-        });
+        self.run(turn, |link, state, turn| link.drain_all(state, turn));
         if !self.state.accepts_output() {
             return;
         }
+        self.run(turn, |link, state, turn| {
+            link.removed(state, turn);
+            Ok(())
+        });
         self.state.timers.cancel_users();
         self.link = Some(next);
         self.run(turn, |link, state, turn| link.open(state, turn));

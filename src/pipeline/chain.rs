@@ -259,16 +259,40 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         cx.send_outward(entry.out, entry.done)
     }
 
-    /// Encodes what handles have sent, until the output is above the high water mark.
-    fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
-        loop {
+    /// Encodes what handles have sent, until the output is above `output_max`.
+    fn drain_outbox(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        output_max: usize,
+    ) -> Result<()> {
+        let outcome = self.send_entries(state, turn, output_max);
+        match &outcome {
+            // Those behind a message that could not be sent go with it: the connection ends, and would
+            // wait for them for ever.
+            Err(failure) => self.discard_batch(turn, failure.reason()),
+            Ok(()) => self.count_out(turn),
+        }
+        outcome
+    }
+
+    fn count_out(&mut self, turn: &Turn) {
+        if let Some(outlet) = &mut self.tail.outlet {
+            outlet.count_out(&turn.mailbox);
+        }
+    }
+
+    fn send_entries(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        output_max: usize,
+    ) -> Result<()> {
+        while state.output.len() <= output_max {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
             };
-            if state.output.len() > state.options.limits.high_water_bytes {
-                return Ok(());
-            }
-            let Some(entry) = outlet.batch.pop_front() else {
+            let Some(entry) = outlet.next() else {
                 match outlet.close.take() {
                     Some(CloseRequest::AfterFlush(reason)) => {
                         state.close(Closing::AfterFlush(reason));
@@ -278,10 +302,24 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
                 }
                 return Ok(());
             };
-            outlet.outbox.settle(entry.weight, &turn.mailbox);
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
+        state.wants_room = true;
+        Ok(())
+    }
+
+    /// Answers what was taken out of the outbox and is not encoded as not sent.
+    fn discard_batch(&mut self, turn: &Turn, reason: CloseReason) {
+        let Some(outlet) = &mut self.tail.outlet else {
+            return;
+        };
+        while let Some(entry) = outlet.next() {
+            if let Some(done) = entry.done {
+                done.complete(Err(reason));
+            }
+        }
+        outlet.count_out(&turn.mailbox);
     }
 
     fn finish_job(&mut self, state: &mut State, turn: &mut Turn, result: JobResult) -> Result<()> {
@@ -382,10 +420,15 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
                 return Ok(());
             }
             for result in taken.results {
-                self.finish_job(state, turn, result)?;
+                // What handles have sent still leaves.
+                if let Err(failure) = self.finish_job(state, turn, result) {
+                    state.fail(failure);
+                    break;
+                }
             }
         }
-        self.drain_outbox(state, turn)?;
+        let max = state.options.limits.high_water_bytes;
+        self.drain_outbox(state, turn, max)?;
         self.retry_jobs(state);
         self.at_terminal(state, turn, |terminal, cx| terminal.on_ready(cx))?;
         self.finish(state, turn)
@@ -423,6 +466,21 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         self.terminal.is_idle() && self.tail.jobs_are_done() && self.tail.outlet_is_empty()
     }
 
+    fn drain_all(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        self.drain(state, turn)?;
+        self.drain_outbox(state, turn, usize::MAX)
+    }
+
+    fn seal(&self, reason: CloseReason) {
+        if let Some(outlet) = &self.tail.outlet {
+            outlet.outbox.seal(reason);
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.tail.outlet_is_empty()
+    }
+
     fn removed(&mut self, state: &mut State, turn: &mut Turn) {
         for index in (0..self.slots.len()).rev() {
             self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
@@ -438,27 +496,16 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn shut_outbox(&mut self, turn: &mut Turn, reason: CloseReason) {
-        let Some(outlet) = self.tail.outlet.take() else {
-            return;
-        };
-        for entry in outlet.batch {
-            outlet.outbox.settle(entry.weight, &turn.mailbox);
-            if let Some(done) = entry.done {
-                done.complete(Err(reason));
-            }
+        self.discard_batch(turn, reason);
+        if let Some(outlet) = self.tail.outlet.take() {
+            outlet.outbox.shut_down(reason);
         }
-        outlet.outbox.shut_down(reason);
     }
 }
 
 impl<C: Codec, T: Terminal<C::In, C::Out>> TypedLink<C::Out> for Chain<C, T> {
     fn adopt(&mut self, outbox: Arc<Outbox<C::Out>>) {
         outbox.weigh_by(C::weigh);
-        let outlet = Outlet {
-            outbox,
-            batch: std::collections::VecDeque::new(),
-            close: None,
-        };
-        self.tail.outlet = Some(Box::new(outlet));
+        self.tail.outlet = Some(Box::new(Outlet::new(outbox)));
     }
 }

@@ -1,7 +1,6 @@
 //! What a stage or handler may do during one call.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -189,11 +188,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             outbox.place(&turn.mailbox, state.id);
             outbox.opened(state.peer);
             outbox.tell_output_bytes(state.output.len());
-            Box::new(Outlet {
-                outbox,
-                batch: VecDeque::new(),
-                close: None,
-            })
+            Box::new(Outlet::new(outbox))
         })
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct State {
     pauses: u8,
     /// Whether output has crossed the high water mark and not yet come down to the low one.
     pub(crate) above_high_water: bool,
+    /// Whether something of the chain's waits for output to come down to the low water mark.
+    pub(crate) wants_room: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
     pub(crate) outbound: bool,
     /// Whether a callback wants what is queued to leave before the end of the turn.
@@ -86,6 +88,7 @@ impl State {
             closing: Closing::No,
             pauses: 0,
             above_high_water: false,
+            wants_room: false,
             outbound: false,
             flush_now: false,
             stall_armed: false,
@@ -178,6 +181,10 @@ impl State {
 
     /// Notes that the write whose last byte is now queued is to be answered once it has left.
     pub(crate) fn complete_when_flushed(&mut self, done: Completion) {
+        // A message without bytes, behind nothing: no write will come to tell of it.
+        if self.output.is_empty() {
+            return done.complete(Ok(()));
+        }
         let end = self.output.flushed() + self.output.len() as u64;
         self.rare().completions.push_back((end, done));
     }

@@ -10,6 +10,7 @@ use super::{Context, Event, Stage};
 use crate::error::Result;
 use crate::executor::Task;
 use crate::handle::{CloseRequest, Entry, Outbox};
+use crate::mailbox::Mailbox;
 
 /// An edit of the chain.
 pub(crate) enum Edit<In: 'static, Out: 'static> {
@@ -77,10 +78,36 @@ pub(crate) struct Deferred<In: 'static, Out: 'static> {
 /// The worker's end of the outbox.
 pub(crate) struct Outlet<Out> {
     pub(crate) outbox: Arc<Outbox<Out>>,
-    /// Taken out of the outbox and not yet encoded: the output was above the high water mark.
+    /// Taken out of the outbox and not yet encoded, in part when the output is above the high water mark.
     pub(crate) batch: VecDeque<Entry<Out>>,
+    /// Messages of the batch that were encoded or dropped, and their weight; still to be counted out.
+    used: (usize, usize),
     /// Asked for behind the batch.
     pub(crate) close: Option<CloseRequest>,
+}
+
+impl<Out> Outlet<Out> {
+    pub(crate) const fn new(outbox: Arc<Outbox<Out>>) -> Self {
+        Self {
+            outbox,
+            batch: VecDeque::new(),
+            used: (0, 0),
+            close: None,
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Entry<Out>> {
+        let entry = self.batch.pop_front()?;
+        self.used.0 += 1;
+        self.used.1 += entry.weight as usize;
+        Some(entry)
+    }
+
+    /// Counts out what has been used of the batch, all at once.
+    pub(crate) fn count_out(&mut self, mailbox: &Mailbox) {
+        let (count, bytes) = std::mem::take(&mut self.used);
+        self.outbox.count_out(count, bytes, mailbox);
+    }
 }
 
 impl<In: 'static, Out: 'static> Tail<In, Out> {

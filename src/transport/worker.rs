@@ -102,7 +102,9 @@ impl<D: Driver> Worker<D> {
         self.take_commands();
         self.take_arrivals();
         self.fire_timers();
+        self.turn.call_pools();
         self.flush_dirty();
+        self.turn.call_pools();
         self.turn.stats.timers_live.set(self.wheel.len() as u64);
     }
 
