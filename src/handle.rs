@@ -431,6 +431,21 @@ pub struct ConnectionHandle<Out>(pub(crate) Arc<Outbox<Out>>);
 impl<Out> ConnectionHandle<Out> {
     /// Queues `out` for sending, without blocking.
     ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use netwheel::{ConnectionHandle, TrySendError};
+    ///
+    /// /// Sends to everybody who keeps up; forgets who has gone.
+    /// fn broadcast(room: &mut Vec<ConnectionHandle<Bytes>>, message: &Bytes) {
+    ///     room.retain(|member| match member.try_send(message.clone()) {
+    ///         Ok(()) => true,
+    ///         Err(TrySendError::Full(_)) => true, // too slow for this one
+    ///         Err(_) => false,
+    ///     });
+    /// }
+    /// # broadcast(&mut Vec::new(), &Bytes::new());
+    /// ```
+    ///
     /// It passes all stages outward and leaves at the end of the worker's current or next turn. The
     /// writes of a connection leave in the order in which they were accepted, see the
     /// [module](crate::handle).

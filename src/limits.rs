@@ -2,7 +2,8 @@
 //!
 //! No queue, buffer, count or wait of the crate is without a bound. The constants are the defaults;
 //! [`ConnectionLimits`] changes what holds for each connection of a server or client, [`WorkerLimits`]
-//! what holds for each worker of a reactor.
+//! what holds for each worker of a reactor. The table of limits in `ARCHITECTURE.md` says for each of
+//! them who holds it, or which part that is still to be built, and what a peer sees when it is hit.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -102,6 +103,17 @@ pub fn executor_threads_default() -> usize {
 }
 
 /// What holds for each connection of one server or client.
+///
+/// ```
+/// use std::time::Duration;
+/// use netwheel::{Server, limits::ConnectionLimits};
+///
+/// let mut limits = ConnectionLimits::default();
+/// limits.output_bytes_max = 4 << 20;
+/// limits.write_stall_timeout = Duration::from_secs(30);
+/// let server = Server::new().limits(limits);
+/// # let _ = server;
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionLimits {

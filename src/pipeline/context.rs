@@ -189,6 +189,8 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     /// A handle to this connection, for other threads.
+    ///
+    /// Cost: an allocation for the connection's first, a count for each after it.
     pub fn handle(&mut self) -> ConnectionHandle<Out> {
         ConnectionHandle(Arc::clone(&self.outlet().outbox))
     }
@@ -204,8 +206,10 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         })
     }
 
-    /// Writes what is queued to the socket as soon as this callback has returned, rather than at the
-    /// end of the turn: for an answer that must not wait for the rest of a long batch.
+    /// Writes what is queued to the socket once the messages of the current read have been handled,
+    /// rather than at the end of the turn: for an answer that must not wait for other connections.
+    ///
+    /// Called from anything but a message, it changes nothing: what is queued leaves at the end of the turn.
     pub fn flush(&mut self) {
         self.state.flush_now = true;
     }
@@ -231,7 +235,22 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
 
 /// The chain.
 impl<In: 'static, Out: 'static> Context<'_, In, Out> {
-    /// Edits the chain; the edits apply after the current message.
+    /// Edits the chain; the edits apply after the current message, in the order in which they were made.
+    ///
+    /// ```
+    /// use netwheel::{Context, Flow, Pipeline, Result, Stage};
+    ///
+    /// /// Sees the first message only.
+    /// struct Once;
+    ///
+    /// impl<In: 'static, Out: 'static> Stage<In, Out> for Once {
+    ///     fn on_inbound(&mut self, cx: &mut Context<'_, In, Out>, _: &mut In) -> Result<Flow> {
+    ///         cx.pipeline().remove("once");
+    ///         Ok(Flow::Next)
+    ///     }
+    /// }
+    /// # let _ = Pipeline::raw().stage("once", Once).handle(|cx, bytes| cx.write(bytes));
+    /// ```
     pub fn pipeline(&mut self) -> Edits<'_, In, Out> {
         Edits {
             tail: &mut *self.tail,
@@ -282,7 +301,38 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     /// Tells this stage or handler [`Event::Timer`] once, `after` from now; arming a key again moves it.
     ///
     /// Never early, at most a tick (1 ms) and the current turn late. The timer goes when its stage goes.
-    /// Cost: O(1), and one reading of the clock, so that a long turn makes no timer early.
+    /// Cost: a look at the connection's other timers, and one reading of the clock, so that a long turn
+    /// makes no timer early.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use bytes::Bytes;
+    /// use netwheel::{Context, Event, Handler, Pipeline, Result, TimerKey};
+    ///
+    /// const TICK: TimerKey = TimerKey(1);
+    ///
+    /// struct Clock;
+    ///
+    /// impl Handler<Bytes, Bytes> for Clock {
+    ///     fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> Result<()> {
+    ///         cx.timer(Duration::from_secs(1), TICK);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_message(&mut self, _: &mut Context<'_, Bytes, Bytes>, _: Bytes) -> Result<()> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_event(&mut self, cx: &mut Context<'_, Bytes, Bytes>, event: &Event) -> Result<()> {
+    ///         if let Event::Timer(TICK) = event {
+    ///             cx.timer(Duration::from_secs(1), TICK);
+    ///             cx.write(Bytes::from_static(b"tick\n"))?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let _ = Pipeline::raw().handler(Clock);
+    /// ```
     pub fn timer(&mut self, after: Duration, key: TimerKey) {
         let at = self.turn.clock.now() + after;
         self.state.timers.arm(at, self.owner, Due::Tell(key));
@@ -293,7 +343,8 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         self.state.timers.cancel(self.owner, Due::Tell(key));
     }
 
-    /// Closes the connection with `reason`, `after` from now, unless it is cancelled or this stage goes before.
+    /// Closes the connection with `reason`, `after` from now, unless it is cancelled or this stage goes
+    /// before; what is queued then does not leave. Another with the same reason moves it.
     pub fn deadline(&mut self, after: Duration, reason: CloseReason) {
         let at = self.turn.clock.now() + after;
         self.state.timers.arm(at, self.owner, Due::Close(reason));
@@ -364,6 +415,17 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
     /// Jobs of one connection may run at once and end in any order. When the stage or the connection
     /// has gone meanwhile, the result is dropped. A panic in `job` closes the connection. When the
     /// pool is full the job waits and reading pauses.
+    ///
+    /// ```
+    /// use netwheel::{Executor, Pipeline};
+    ///
+    /// let pool = Executor::new(4);
+    /// let pipeline = Pipeline::raw().handle(move |cx, name| {
+    ///     let path = String::from_utf8_lossy(&name).trim().to_owned();
+    ///     cx.offload(&pool, move || std::fs::read(path), |cx, read| cx.write(read?.into()))
+    /// });
+    /// # let _ = pipeline;
+    /// ```
     ///
     /// # Errors
     ///
