@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
 use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, workers_default};
 use crate::mailbox::{Command, Mailbox};
-use crate::net::{Listening, Net, Network};
+use crate::net::{Listening, Net, Network, ShutdownReport};
 use crate::options::Options;
 use crate::stats::{AcceptStats, Stats, WorkerStats};
 use crate::sync::lock;
@@ -33,6 +33,8 @@ use crate::transport::{Arrival, Worker, WorkerSeed};
 const INBOUND_MAX: usize = 1024;
 
 /// How a reactor is to be, before it starts.
+///
+/// Threads: none before [`start`](Self::start).
 ///
 /// ```
 /// # fn main() -> netwheel::Result<()> {
@@ -74,7 +76,9 @@ impl ReactorBuilder {
         self
     }
 
-    /// Connections over all workers; by default [`CONNECTIONS_MAX`], or what the descriptor limit allows.
+    /// Connections over all workers; by default [`CONNECTIONS_MAX`], or what the descriptor limit allows
+    /// ([`DESCRIPTORS_RESERVED`] are left for the rest of the program). More are closed as they are
+    /// accepted and counted as [`refused`](Stats::refused).
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
         self.connections_max = Some(count);
@@ -89,7 +93,9 @@ impl ReactorBuilder {
     }
 
     /// Hands each new connection to the worker that `choose` names, given the peer and the
-    /// connections that each worker has. Runs on the acceptor's thread.
+    /// connections that each worker has; taken modulo the workers. Runs on the acceptor's thread and
+    /// must neither block nor panic. Workers that [accept by themselves](crate::Server::reuse_port)
+    /// do not ask.
     #[must_use]
     pub fn choose_worker(
         mut self,
@@ -103,7 +109,8 @@ impl ReactorBuilder {
     ///
     /// # Errors
     ///
-    /// When the system refuses a poll or a thread.
+    /// [`ErrorKind::Config`] for more than 65,535 workers; otherwise when the system refuses a poll or
+    /// a thread.
     pub fn start(self) -> Result<Reactor, Error> {
         let count = if self.workers == 0 {
             workers_default()
@@ -134,7 +141,7 @@ impl ReactorBuilder {
         let accept_stats = Arc::new(AcceptStats::default());
         let connections_max = self.connections_max.unwrap_or_else(connections_default);
         let (acceptor, handle) = Acceptor::new(
-            clock.clone(),
+            clock,
             doors.clone(),
             self.order,
             connections_max,
@@ -267,6 +274,10 @@ impl Reactor {
     /// Shuts down: lets nobody in any more, tells all handlers, answers what was read, flushes, closes
     /// what is left after `timeout`, and waits for the threads.
     ///
+    /// Returns as soon as the last connection has gone; one that was answered still waits for its
+    /// peer's FIN, at most [`LINGER_TIMEOUT`](crate::limits::LINGER_TIMEOUT). A handler that blocks
+    /// its worker is waited for, whatever `timeout` says.
+    ///
     /// # Panics
     ///
     /// On one of the reactor's own threads, which cannot wait for itself.
@@ -317,18 +328,6 @@ impl fmt::Debug for Reactor {
             .field("workers", &self.system.doors.len())
             .finish_non_exhaustive()
     }
-}
-
-/// How a shutdown went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// Connections that had been answered, flushed and closed in time.
-    pub drained: usize,
-    /// Connections that were cut off at the deadline.
-    pub aborted: usize,
-    /// How long it took.
-    pub elapsed: Duration,
 }
 
 /// The network on the operating system.

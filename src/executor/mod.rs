@@ -8,6 +8,7 @@
 //! served, when there is some.
 
 mod parking;
+mod roster;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,6 +27,8 @@ use crate::mailbox::Mailbox;
 use crate::sync::lock;
 use crate::thread_role;
 
+pub(crate) use roster::Roster;
+
 /// A job for any thread.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
@@ -41,6 +44,15 @@ pub(crate) trait RunLane: Send + Sync {
 enum Work {
     Lane(Arc<dyn RunLane>),
     Task(Task),
+}
+
+/// Who does a pool's work.
+#[derive(Clone)]
+enum Crew {
+    /// So many threads of its own.
+    Threads(usize),
+    /// Whoever holds the roster.
+    Roster(Roster),
 }
 
 /// What becomes of a message for which the pool has no room.
@@ -65,7 +77,7 @@ pub enum WhenFull {
 ///
 /// ```
 /// let pool = netwheel::Executor::new(8).queue_max(4096);
-/// pool.try_execute(|| println!("on the pool")).expect("an empty pool has room");
+/// assert!(pool.try_execute(|| println!("on the pool")).is_ok(), "an empty pool has room");
 /// ```
 #[derive(Clone)]
 pub struct Executor {
@@ -78,7 +90,7 @@ struct Pool {
     receiver: Receiver<Work>,
     parking: Arc<Parking>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    threads_max: usize,
+    crew: Crew,
     started: Once,
     queued: AtomicUsize,
     queued_max: usize,
@@ -101,22 +113,17 @@ impl Executor {
         } else {
             threads
         };
-        Self::with(threads, EXECUTOR_MESSAGES_MAX)
+        Self::with(Crew::Threads(threads), EXECUTOR_MESSAGES_MAX)
     }
 
-    /// A pool without threads: whoever made it runs the work, see [`run_one`](Self::run_one).
-    pub(crate) fn manual() -> Self {
-        Self::with(0, EXECUTOR_MESSAGES_MAX)
-    }
-
-    fn with(threads_max: usize, queued_max: usize) -> Self {
+    fn with(crew: Crew, queued_max: usize) -> Self {
         let (sender, receiver) = bounded(queued_max);
-        let pool = Pool {
+        let pool = Arc::new(Pool {
             sender: Some(sender),
             receiver,
             parking: Arc::default(),
             threads: Mutex::new(Vec::new()),
-            threads_max,
+            crew,
             started: Once::new(),
             queued: AtomicUsize::new(0),
             queued_max,
@@ -124,9 +131,12 @@ impl Executor {
             waiting: AtomicUsize::new(0),
             owed: Mutex::default(),
             owes: AtomicBool::new(false),
-        };
+        });
+        if let Crew::Roster(roster) = &pool.crew {
+            roster.add(&pool);
+        }
         Self {
-            pool: Arc::new(pool),
+            pool,
             when_full: WhenFull::default(),
         }
     }
@@ -138,7 +148,7 @@ impl Executor {
     pub fn queue_max(self, messages: usize) -> Self {
         Self {
             when_full: self.when_full,
-            ..Self::with(self.pool.threads_max, messages.max(1))
+            ..Self::with(self.pool.crew.clone(), messages.max(1))
         }
     }
 
@@ -155,7 +165,10 @@ impl Executor {
         self.pool.queued.load(Ordering::Relaxed)
     }
 
-    /// Runs `job` on a thread of the pool.
+    /// Runs `job` on a thread of the pool, without blocking for room.
+    ///
+    /// A panic in it is caught and logged. Threads: any. Limit: the pool's
+    /// [`EXECUTOR_MESSAGES_MAX`], unless configured.
     ///
     /// # Errors
     ///
@@ -260,15 +273,6 @@ impl Executor {
             debug_assert!(false, "more work was submitted than was let in");
         }
     }
-
-    /// Runs the work that has waited longest, on the calling thread; `false` when there is none.
-    pub(crate) fn run_one(&self) -> bool {
-        let work = self.pool.receiver.try_recv();
-        work.is_ok_and(|work| {
-            run(Some(&self.pool), work, false);
-            true
-        })
-    }
 }
 
 /// A thread of the pool: ends once the last handle has gone and all that was let in is done.
@@ -322,8 +326,11 @@ fn run(pool: Option<&Pool>, work: Work, quiet: bool) {
 
 impl Pool {
     fn start(self: &Arc<Self>) {
+        let Crew::Threads(count) = self.crew else {
+            return;
+        };
         let mut threads = lock(&self.threads);
-        for index in 0..self.threads_max {
+        for index in 0..count {
             let (receiver, parking) = (self.receiver.clone(), Arc::clone(&self.parking));
             let pool = Arc::downgrade(self);
             let body = move || run_until_closed(&receiver, &parking, &pool);
@@ -386,8 +393,12 @@ impl Drop for Pool {
 
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = match self.pool.crew {
+            Crew::Threads(count) => count,
+            Crew::Roster(_) => 0,
+        };
         f.debug_struct("Executor")
-            .field("threads", &self.pool.threads_max)
+            .field("threads", &threads)
             .field("queued", &self.queued())
             .field("when_full", &self.when_full)
             .finish()

@@ -39,7 +39,29 @@ const COUNTED_OUT_TOGETHER: usize = 8;
 /// The end of a pipeline on the pool: may block.
 ///
 /// The messages of one connection come in order and one at a time, on any thread of the pool. The
-/// handler is dropped once the connection has ended and the message in hand has been handled.
+/// handler is dropped once the connection has ended and the message in hand has been handled. It is told
+/// neither of the open nor of the close, which are the worker's: a [`Stage`](crate::Stage) before it is.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use bytes::Bytes;
+/// use netwheel::{Executor, LaneContext, Pipeline, PoolHandler, Result, codec::LengthField};
+///
+/// struct Cached(HashMap<Bytes, Bytes>);
+///
+/// impl PoolHandler<Bytes, Bytes> for Cached {
+///     fn on_message(&mut self, cx: &mut LaneContext<'_, Bytes>, path: Bytes) -> Result<()> {
+///         if !self.0.contains_key(&path) {
+///             let file = std::fs::read(std::str::from_utf8(&path)?)?; // may block
+///             self.0.insert(path.clone(), file.into());
+///         }
+///         cx.write(self.0[&path].clone())
+///     }
+/// }
+///
+/// # let pool = Executor::new(4);
+/// # let _ = Pipeline::new(LengthField::u32()).handler_on(&pool, Cached(HashMap::new()));
+/// ```
 pub trait PoolHandler<In, Out>: Send + 'static {
     /// A message has passed all stages.
     ///
@@ -92,7 +114,7 @@ impl<Out> LaneContext<'_, Out> {
     pub fn try_write(&mut self, out: Out) -> Result<(), TrySendError<Out>> {
         let queued = self.line.handle.queued_bytes() + *self.answers_bytes;
         let weight = (self.line.weigh)(&out);
-        if !self.line.limits.output_room().takes(queued, weight) {
+        if !self.line.limits.takes(queued, || weight) {
             return Err(TrySendError::Full(out));
         }
         *self.answers_bytes += weight;

@@ -52,6 +52,10 @@ pub(crate) struct State {
     pub(crate) output: Output,
     pub(crate) timers: Timers,
     pub(crate) closing: Closing,
+    /// Whether stages and handler have been told that the connection is open.
+    pub(crate) opened: bool,
+    /// Whether a callback has failed: no other is called but to be told of the close.
+    pub(crate) failed: bool,
     pauses: u8,
     /// Whether output has crossed the high water mark and not yet come down to the low one.
     pub(crate) above_high_water: bool,
@@ -89,6 +93,8 @@ impl State {
             output: Output::new(),
             timers: Timers::default(),
             closing: Closing::No,
+            opened: false,
+            failed: false,
             pauses: 0,
             above_high_water: false,
             owes_writable: Cell::new(false),
@@ -164,6 +170,7 @@ impl State {
         log!(target: "netwheel::connection", level, "{} {}: closing: {}",
             self.id, self.peer.address, text.escape_debug());
         // What was answered before still leaves; nothing more is read or called.
+        self.failed = true;
         self.close(Closing::AfterFlush(failure.reason()));
     }
 
@@ -180,7 +187,14 @@ impl State {
                 .rare
                 .as_ref()
                 .is_some_and(|rare| rare.upgrade.is_some())
-            || self.output.len() > self.options.limits.high_water_bytes
+            || self.wants_room_to_decode()
+    }
+
+    /// Whether what is queued is to be written, or to pause the connection, before more is decoded.
+    fn wants_room_to_decode(&self) -> bool {
+        // Without the automatic pause decoding goes on once the socket has taken what it would.
+        let waits = self.options.auto_pause || !self.above_high_water;
+        waits && self.output.len() > self.options.limits.high_water_bytes
     }
 
     /// Notes that the write whose last byte is now queued is to be answered once it has left.

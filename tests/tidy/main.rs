@@ -41,9 +41,9 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["codec"],
     &["connection", "executor", "handle", "pipeline"],
-    &["testing"],
+    &["net", "testing"],
     &["transport"],
-    &["memory", "reactor"],
+    &["reactor", "sim"],
     &["client", "server"],
     &["guide"],
 ];

@@ -176,7 +176,7 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         plan.rounds, plan.bench.server_core, plan.bench.load_core
     );
     eprintln!(
-        "{}\n{settings}\nAbout {:.0} minutes.",
+        "{}\n{settings}\nAbout {:.0} min.",
         machine.words(),
         (plan.seconds()? / 60.0).ceil()
     );

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::case::{Case, Cores};
 use crate::load::{Load, Message, Probe, Timing, Window};
@@ -69,9 +69,14 @@ impl Run<'_> {
 
     /// Instructions per message under callgrind: the slope between a short and a long run.
     pub fn callgrind(&self) -> Result<f64> {
-        let (short_messages, short) = self.callgrind_once(COUNTING.window / 4)?;
-        let (long_messages, long) = self.callgrind_once(COUNTING.window * 2)?;
-        Ok(long.saturating_sub(short) as f64 / long_messages.saturating_sub(short_messages) as f64)
+        let (few, short) = self.callgrind_once(COUNTING.window)?;
+        let (many, long) = self.callgrind_once(COUNTING.window * 5)?;
+        let name = self.rival.name;
+        ensure!(
+            many > few * 2 && long > short,
+            "{name}: too few messages under callgrind for a slope"
+        );
+        Ok((long - short) as f64 / (many - few) as f64)
     }
 
     fn callgrind_once(&self, window: Duration) -> Result<(u64, u64)> {

@@ -124,6 +124,7 @@ impl Plan {
         let mut outcome = Outcome {
             case: case.name,
             title: case.title,
+            note: case.note,
             baseline: case.baseline(),
             rate: None,
             entries: rivals.iter().map(entry).collect(),
