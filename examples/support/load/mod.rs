@@ -2,6 +2,7 @@
 
 mod echo;
 mod pattern;
+mod run;
 mod schedule;
 mod tally;
 
@@ -15,8 +16,10 @@ use netwheel::codec::LengthField;
 
 use echo::Echo;
 use pattern::Pattern;
+pub(crate) use run::run;
 use schedule::Schedule;
-pub(crate) use tally::{Report, Tallies};
+pub(crate) use tally::Report;
+use tally::Tallies;
 
 /// What is asked of the server.
 #[derive(Clone)]
@@ -34,7 +37,7 @@ pub(crate) struct Settings {
 /// How far a run has come; phases follow each other in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Phase {
+enum Phase {
     /// Connections are being opened; those that are open send, and nothing is counted.
     Open,
     /// What comes back is counted.
@@ -44,13 +47,13 @@ pub(crate) enum Phase {
 }
 
 /// How a connection ended: with every message back, or why not.
-pub(crate) type Ending = Result<(), String>;
+type Ending = Result<(), String>;
 
 /// What the connections of a run share.
-pub(crate) struct Load {
+struct Load {
     settings: Settings,
     pattern: Pattern,
-    pub(crate) tallies: Tallies,
+    tallies: Tallies,
     phase: AtomicU8,
     opened: AtomicUsize,
     endings: Sender<Ending>,
@@ -58,7 +61,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// A run on so many workers; each of its connections tells how it ended through the channel.
-    pub(crate) fn new(settings: Settings, workers: usize) -> (Arc<Self>, Receiver<Ending>) {
+    fn new(settings: Settings, workers: usize) -> (Arc<Self>, Receiver<Ending>) {
         let (endings, receiver) = channel();
         let load = Self {
             pattern: Pattern::new(settings.size),
@@ -72,7 +75,7 @@ impl Load {
     }
 
     /// What one connection does.
-    pub(crate) fn pipeline(self: &Arc<Self>) -> Pipeline<Bytes, Bytes> {
+    fn pipeline(self: &Arc<Self>) -> Pipeline<Bytes, Bytes> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let echo = Echo::new(Arc::clone(self), number);
         if self.settings.framed {
@@ -83,7 +86,7 @@ impl Load {
     }
 
     /// Begins the next phase; a connection notices when it is next called.
-    pub(crate) fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
