@@ -1,5 +1,6 @@
 //! Load on an echo server: connections that send, check what comes back, and measure how long it took.
 
+mod check;
 mod echo;
 mod pattern;
 mod run;
@@ -12,8 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 use netwheel::Pipeline;
-use netwheel::codec::LengthField;
 
+use check::{Check, Checked};
 use echo::Echo;
 use pattern::Pattern;
 pub(crate) use run::run;
@@ -75,14 +76,10 @@ impl Load {
     }
 
     /// What one connection does.
-    fn pipeline(self: &Arc<Self>) -> Pipeline<Bytes, Bytes> {
+    fn pipeline(self: &Arc<Self>) -> Pipeline<Checked, Bytes> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let echo = Echo::new(Arc::clone(self), number);
-        if self.settings.framed {
-            Pipeline::new(LengthField::u32()).handler(echo)
-        } else {
-            Pipeline::raw().handler(echo)
-        }
+        let check = Check::new(self.pattern.stream(number), self.settings.framed);
+        Pipeline::new(check).handler(Echo::new(Arc::clone(self), number))
     }
 
     /// Begins the next phase; a connection notices when it is next called.
