@@ -130,7 +130,7 @@ impl Connection {
 
     /// Whether messages of handles wait to be encoded.
     fn holds_back(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.holds_back())
+        self.state.has_handles && self.link.as_ref().is_some_and(|link| link.holds_back())
     }
 
     /// Whether the peer has sent its FIN.
@@ -358,13 +358,16 @@ impl Connection {
             return;
         }
         self.state.timers.cancel_users();
+        self.state.has_handles = false;
         self.link = Some(next);
         self.run(turn, |link, state, turn| link.open(state, turn));
         self.decode_input(turn);
     }
 
     fn tell_output_bytes(&self) {
-        if let Some(link) = &self.link {
+        if self.state.has_handles
+            && let Some(link) = &self.link
+        {
             link.tell_output_bytes(self.state.output.len());
         }
     }

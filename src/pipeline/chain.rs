@@ -362,6 +362,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
 impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     fn attach(&mut self, state: &mut State, turn: &mut Turn) {
         if let Some(outlet) = &self.tail.outlet {
+            state.has_handles = true;
             outlet.outbox.place(&turn.mailbox, state.id);
         }
     }

@@ -196,6 +196,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
+        self.state.has_handles = true;
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
             let outbox = Outbox::new(state.peer, &state.options.limits, weigh);

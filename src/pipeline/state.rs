@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub(crate) above_high_water: bool,
     /// Whether something of the chain's waits for output to come down to the low water mark.
     pub(crate) wants_room: bool,
+    /// Whether there is an outbox, so that somebody is to be told and something may wait.
+    pub(crate) has_handles: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
     pub(crate) outbound: bool,
     /// Whether a callback wants what is queued to leave before the end of the turn.
@@ -95,6 +97,7 @@ impl State {
             pauses: 0,
             above_high_water: false,
             wants_room: false,
+            has_handles: false,
             outbound: false,
             flush_now: false,
             stall_armed: false,
