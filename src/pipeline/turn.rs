@@ -53,7 +53,7 @@ impl Turn {
         };
         let lanes = &mut self.called[index].1;
         *lanes += 1;
-        if *lanes % LANES_PER_CALL == 0 {
+        if lanes.is_multiple_of(LANES_PER_CALL) {
             pool.call();
         }
     }
