@@ -144,7 +144,11 @@ impl State {
             Closing::Now(_) => 3,
         };
         if rank(how) > rank(self.closing) {
-            self.closing = how;
+            self.closing = match (self.closing, how) {
+                // What a callback failed with stays the reason when its last words cannot leave.
+                (Closing::AfterFlush(why), Closing::Now(_)) if self.failed => Closing::Now(why),
+                _ => how,
+            };
         }
     }
 
@@ -180,7 +184,14 @@ impl State {
                 .rare
                 .as_ref()
                 .is_some_and(|rare| rare.upgrade.is_some())
-            || self.output.len() > self.options.limits.high_water_bytes
+            || self.wants_room()
+    }
+
+    /// Whether output is to be written first. Where nothing pauses by itself, only until that has been
+    /// tried: what arrives meanwhile would pile up undecoded, and has no bound of its own.
+    fn wants_room(&self) -> bool {
+        self.output.len() > self.options.limits.high_water_bytes
+            && (self.options.auto_pause || !self.above_high_water)
     }
 
     /// Notes that the write whose last byte is now queued is to be answered once it has left.
