@@ -301,7 +301,6 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
-        state.wants_room = true;
         Ok(())
     }
 
