@@ -308,8 +308,11 @@ impl Connection {
         if self.holds_back() || self.state.is_paused_by(Pause::LANE) {
             self.drain(turn);
         }
-        if self.state.above_high_water && self.state.output.len() <= low {
+        // Where one write took a whole burst, nothing was above the mark before or after it.
+        let owed = self.state.above_high_water || self.state.owes_writable.get();
+        if owed && self.state.output.len() <= low {
             self.state.above_high_water = false;
+            self.state.owes_writable.set(false);
             self.state.resume(Pause::OUTPUT);
             self.tell(turn, Event::Writable);
         }

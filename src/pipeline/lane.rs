@@ -114,7 +114,7 @@ impl<Out> LaneContext<'_, Out> {
     pub fn try_write(&mut self, out: Out) -> Result<(), TrySendError<Out>> {
         let queued = self.line.handle.queued_bytes() + *self.answers_bytes;
         let weight = (self.line.weigh)(&out);
-        if !self.line.limits.takes(queued, || weight) {
+        if !self.line.limits.output_room().takes(queued, || weight) {
             return Err(TrySendError::Full(out));
         }
         *self.answers_bytes += weight;
