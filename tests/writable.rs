@@ -27,20 +27,22 @@ fn asked(server: RunningServer, answer_bytes: usize) {
     end(server);
 }
 
+/// As much as may wait on a writable connection.
+const SMALL: usize = HIGH_WATER_BYTES - 1;
 const LARGE: usize = OUTPUT_BYTES_MAX + 1;
 
 #[test]
 fn a_callback_may_write_a_message_of_any_size() {
     let server = serve(1, |_| {
         Pipeline::raw().handle(|cx, _| {
-            cx.write(zeroes(HIGH_WATER_BYTES))?;
+            cx.write(zeroes(SMALL))?;
             assert!(cx.is_writable());
             cx.write(zeroes(LARGE))?;
             assert!(!cx.is_writable() && cx.try_write(zeroes(1)).unwrap_err().is_full());
             Ok(())
         })
     });
-    asked(server, HIGH_WATER_BYTES + LARGE);
+    asked(server, SMALL + LARGE);
 }
 
 #[test]
@@ -48,11 +50,11 @@ fn a_handler_on_the_pool_may_write_a_message_of_any_size() {
     let pool = Executor::new(1);
     let server = serve(1, move |_| {
         Pipeline::raw().handle_on(&pool, |cx, _| {
-            cx.write(zeroes(HIGH_WATER_BYTES))?;
+            cx.write(zeroes(SMALL))?;
             cx.write(zeroes(LARGE))
         })
     });
-    asked(server, HIGH_WATER_BYTES + LARGE);
+    asked(server, SMALL + LARGE);
 }
 
 #[test]
@@ -65,9 +67,9 @@ fn a_handle_may_send_a_message_of_any_size() {
     let mut socket = dial(server.address());
     socket.write_all(b"?").unwrap();
     let handle = opened.recv_timeout(PATIENCE).unwrap();
-    handle.try_send(zeroes(HIGH_WATER_BYTES)).unwrap();
+    handle.try_send(zeroes(SMALL)).unwrap();
     handle.try_send(zeroes(LARGE)).unwrap();
-    read(&socket, HIGH_WATER_BYTES + LARGE);
+    read(&socket, SMALL + LARGE);
     drop(socket);
     end(server);
 }
