@@ -24,7 +24,7 @@ use crate::address::{Address, Peer};
 use crate::completion::Completion;
 use crate::error::{CloseReason, Error, ErrorKind, Result, TrySendError};
 use crate::id::{ConnectionId, Key};
-use crate::limits::ConnectionLimits;
+use crate::limits::OutputRoom;
 use crate::mailbox::{Command, Mailbox};
 use crate::sync::lock;
 use crate::thread_role;
@@ -42,7 +42,7 @@ pub(crate) struct Outbox<Out> {
     waiting_bytes: AtomicUsize,
     /// Bytes encoded and not yet written; told by the worker when it has changed.
     output_bytes: AtomicUsize,
-    limits: ConnectionLimits,
+    room: OutputRoom,
     /// Whether the connection is among those who wait for room in a pool.
     waits_for_pool: AtomicBool,
 }
@@ -114,11 +114,7 @@ pub(crate) struct Taken {
 }
 
 impl<Out> Outbox<Out> {
-    pub(crate) fn new(
-        peer: Peer,
-        limits: &ConnectionLimits,
-        weigh: fn(&Out) -> usize,
-    ) -> Arc<Self> {
+    pub(crate) fn new(peer: Peer, room: OutputRoom, weigh: fn(&Out) -> usize) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 entries: VecDeque::new(),
@@ -135,7 +131,7 @@ impl<Out> Outbox<Out> {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
-            limits: limits.clone(),
+            room,
             waits_for_pool: AtomicBool::new(false),
         })
     }
@@ -178,10 +174,7 @@ impl<Out> Outbox<Out> {
         if !queue.accepts() {
             return Err(refuse(TrySendError::Closed(out), done));
         }
-        if !self
-            .limits
-            .takes(self.queued_bytes(), || (queue.weigh)(&out))
-        {
+        if !self.room.takes(self.queued_bytes(), || (queue.weigh)(&out)) {
             return Err(refuse(TrySendError::Full(out), done));
         }
         if let Some(route) = &queue.route

@@ -34,7 +34,8 @@ pub const MAILBOX_MESSAGES_MAX: usize = 65_536;
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
 /// Output below which a connection is writable again (Netty: 32 KiB).
 pub const LOW_WATER_BYTES: usize = 32 * KIB;
-/// Output of one connection at which messages are given back: one slow reader cannot grow.
+/// Output of one connection at which messages are given back: one slow reader cannot grow. Up to the high
+/// water mark a message of any size is taken, so that a writable connection never refuses one.
 pub const OUTPUT_BYTES_MAX: usize = MIB;
 /// Messages that wait in the executor lane of one connection before it is not read any more.
 pub const LANE_MESSAGES_MAX: usize = 64;
@@ -137,6 +138,40 @@ pub struct ConnectionLimits {
     pub linger_bytes_max: usize,
 }
 
+impl ConnectionLimits {
+    pub(crate) const fn output_room(&self) -> OutputRoom {
+        let (mark, max) = (self.high_water_bytes, self.output_bytes_max);
+        OutputRoom {
+            // A hard bound that was set below the mark is meant to hold.
+            free_bytes: if mark < max { mark } else { 0 },
+            bytes_max: max,
+        }
+    }
+}
+
+/// How much output one connection may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputRoom {
+    /// So many bytes may wait, and still a message of any size may join.
+    free_bytes: usize,
+    bytes_max: usize,
+}
+
+impl OutputRoom {
+    /// Whether a message may join so many bytes that wait.
+    ///
+    /// Were the hard bound all that counted, a message nearly as long as it could join an empty queue
+    /// only, and whoever has waited for a writable connection would be refused all the same.
+    pub(crate) fn takes(self, queued: usize, message: impl FnOnce() -> usize) -> bool {
+        self.takes_any(queued) || queued.saturating_add(message()) <= self.bytes_max
+    }
+
+    /// Whether a message of any size may join so many bytes that wait.
+    pub(crate) const fn takes_any(self, queued: usize) -> bool {
+        queued <= self.free_bytes
+    }
+}
+
 impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
@@ -150,20 +185,6 @@ impl Default for ConnectionLimits {
             linger_timeout: LINGER_TIMEOUT,
             linger_bytes_max: LINGER_BYTES_MAX,
         }
-    }
-}
-
-impl ConnectionLimits {
-    /// Whether a message of `bytes` is taken while `queued` bytes wait.
-    ///
-    /// Below the high water mark a message of any size is, or one beyond the bound could never go.
-    pub(crate) fn takes(&self, queued: usize, bytes: impl FnOnce() -> usize) -> bool {
-        self.takes_any(queued) || queued + bytes() <= self.output_bytes_max
-    }
-
-    /// Whether a message of any size is taken while `queued` bytes wait.
-    pub(crate) fn takes_any(&self, queued: usize) -> bool {
-        queued < self.high_water_bytes.min(self.output_bytes_max)
     }
 }
 

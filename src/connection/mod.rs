@@ -103,6 +103,12 @@ impl Connection {
         self.state.flush_now || self.state.output.len() > self.state.options.limits.high_water_bytes
     }
 
+    /// Whether output is above the high water mark and nobody has been told yet.
+    pub(crate) fn is_overfull(&self) -> bool {
+        !self.state.above_high_water
+            && self.state.output.len() > self.state.options.limits.high_water_bytes
+    }
+
     /// Whether the socket is to be read.
     pub(crate) fn wants_read(&self) -> bool {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
@@ -130,7 +136,7 @@ impl Connection {
 
     /// Whether messages of handles wait to be encoded.
     fn holds_back(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.holds_back())
+        self.state.has_handles && self.link.as_ref().is_some_and(|link| link.holds_back())
     }
 
     /// Whether the peer has sent its FIN.
@@ -287,27 +293,24 @@ impl Connection {
 
     /// Tells of a crossing of the water marks, and pauses or resumes by it.
     fn cross_water_marks(&mut self, turn: &mut Turn) {
-        let (high, low) = {
-            let limits = &self.state.options.limits;
-            (limits.high_water_bytes, limits.low_water_bytes)
-        };
-        if !self.state.above_high_water && self.state.output.len() > high {
+        if self.is_overfull() {
             self.state.above_high_water = true;
             if self.state.options.auto_pause {
                 self.state.pause(Pause::OUTPUT);
             }
             return self.tell(turn, Event::Unwritable);
         }
+        let low = self.state.options.limits.low_water_bytes;
         if self.state.output.len() > low {
             return;
         }
-        // What handles have sent goes first; there is room only once all of it is encoded.
-        if self.holds_back() || std::mem::take(&mut self.state.wants_room) {
+        // What handles and a parked lane have goes first; there is room only once all of it is encoded.
+        if self.holds_back() || self.state.is_paused_by(Pause::LANE) {
             self.drain(turn);
         }
-        let was_above = self.state.above_high_water;
         // Where one write took a whole burst, nothing was above the mark before or after it.
-        if (was_above || self.state.owes_writable.get()) && self.state.output.len() <= low {
+        let owed = self.state.above_high_water || self.state.owes_writable.get();
+        if owed && self.state.output.len() <= low {
             self.state.above_high_water = false;
             self.state.owes_writable.set(false);
             self.state.resume(Pause::OUTPUT);
@@ -361,13 +364,16 @@ impl Connection {
             return;
         }
         self.state.timers.cancel_users();
+        self.state.has_handles = false;
         self.link = Some(next);
         self.run(turn, |link, state, turn| link.open(state, turn));
         self.decode_input(turn);
     }
 
     fn tell_output_bytes(&self) {
-        if let Some(link) = &self.link {
+        if self.state.has_handles
+            && let Some(link) = &self.link
+        {
             link.tell_output_bytes(self.state.output.len());
         }
     }

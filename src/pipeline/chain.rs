@@ -301,7 +301,6 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
-        state.wants_room = true;
         Ok(())
     }
 
@@ -362,6 +361,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
 impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     fn attach(&mut self, state: &mut State, turn: &mut Turn) {
         if let Some(outlet) = &self.tail.outlet {
+            state.has_handles = true;
             outlet.outbox.place(&turn.mailbox, state.id);
         }
     }

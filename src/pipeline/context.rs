@@ -82,7 +82,12 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         if self.outer.is_empty()
             && self.tail.outlet.is_none()
             && self.state.closing == Closing::No
-            && self.state.options.limits.takes_any(self.state.output.len())
+            && self
+                .state
+                .options
+                .limits
+                .output_room()
+                .takes_any(self.state.output.len())
         {
             // Nobody to pass, nobody to wait for, and room: the path of a plain echo.
             return self.encode(out);
@@ -130,8 +135,11 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         if !self.state.accepts_output() && !self.state.outbound {
             return Err(Unsent::Refused(refuse(TrySendError::Closed(out), done)));
         }
-        let (limits, weigh) = (&self.state.options.limits, self.encoder.weigher());
-        if !limits.takes(self.queued_bytes(), || weigh(&out)) {
+        let (room, weigh) = (
+            self.state.options.limits.output_room(),
+            self.encoder.weigher(),
+        );
+        if !room.takes(self.queued_bytes(), || weigh(&out)) {
             return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
         }
         if !self.state.outbound
@@ -196,9 +204,10 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
+        self.state.has_handles = true;
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
-            let outbox = Outbox::new(state.peer, &state.options.limits, weigh);
+            let outbox = Outbox::new(state.peer, state.options.limits.output_room(), weigh);
             outbox.place(&turn.mailbox, state.id);
             outbox.opened(state.peer);
             outbox.tell_output_bytes(state.output.len());
@@ -232,7 +241,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     #[must_use]
     pub fn is_writable(&self) -> bool {
         let writable = !self.state.above_high_water
-            && self.state.options.limits.takes_any(self.queued_bytes());
+            && self.queued_bytes() <= self.state.options.limits.high_water_bytes;
         if !writable {
             self.state.owes_writable.set(true);
         }

@@ -61,8 +61,8 @@ pub(crate) struct State {
     pub(crate) above_high_water: bool,
     /// Whether somebody found the connection not writable and waits to be told when it is.
     pub(crate) owes_writable: Cell<bool>,
-    /// Whether something of the chain's waits for output to come down to the low water mark.
-    pub(crate) wants_room: bool,
+    /// Whether there is an outbox, so that somebody is to be told and something may wait.
+    pub(crate) has_handles: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
     pub(crate) outbound: bool,
     /// Whether a callback wants what is queued to leave before the end of the turn.
@@ -98,7 +98,7 @@ impl State {
             pauses: 0,
             above_high_water: false,
             owes_writable: Cell::new(false),
-            wants_room: false,
+            has_handles: false,
             outbound: false,
             flush_now: false,
             stall_armed: false,
@@ -151,7 +151,11 @@ impl State {
             Closing::Now(_) => 3,
         };
         if rank(how) > rank(self.closing) {
-            self.closing = how;
+            self.closing = match (self.closing, how) {
+                // What a callback failed with stays the reason when its last words cannot leave.
+                (Closing::AfterFlush(why), Closing::Now(_)) if self.failed => Closing::Now(why),
+                _ => how,
+            };
         }
     }
 
@@ -187,14 +191,14 @@ impl State {
                 .rare
                 .as_ref()
                 .is_some_and(|rare| rare.upgrade.is_some())
-            || self.wants_room_to_decode()
+            || self.wants_room()
     }
 
-    /// Whether what is queued is to be written, or to pause the connection, before more is decoded.
-    fn wants_room_to_decode(&self) -> bool {
-        // Without the automatic pause decoding goes on once the socket has taken what it would.
-        let waits = self.options.auto_pause || !self.above_high_water;
-        waits && self.output.len() > self.options.limits.high_water_bytes
+    /// Whether output is to be written first. Where nothing pauses by itself, only until that has been
+    /// tried: what arrives meanwhile would pile up undecoded, and has no bound of its own.
+    fn wants_room(&self) -> bool {
+        self.output.len() > self.options.limits.high_water_bytes
+            && (self.options.auto_pause || !self.above_high_water)
     }
 
     /// Notes that the write whose last byte is now queued is to be answered once it has left.

@@ -60,6 +60,9 @@ impl Turn {
 
     /// Calls the pools that were given work and not called yet.
     pub(crate) fn call_pools(&mut self) {
+        if self.called.is_empty() {
+            return;
+        }
         for (pool, _) in self.called.drain(..) {
             pool.call();
         }

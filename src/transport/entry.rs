@@ -103,9 +103,13 @@ impl<S> Entry<S> {
         self.readable && self.connection.wants_read()
     }
 
-    /// Whether bytes wait that the socket may take.
+    /// Whether bytes wait that the socket may take, or so many that stages must hear of it.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.phase == Phase::Open && !self.blocked && self.connection.has_output()
+        self.phase == Phase::Open && (self.wants_write() || self.connection.is_overfull())
+    }
+
+    fn wants_write(&self) -> bool {
+        !self.blocked && self.connection.has_output()
     }
 
     /// Ends a connection whose socket has failed while it is not read, which would have told.
@@ -171,11 +175,12 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Writes what is queued, until it has left, the socket is full or the budget is used up.
+    /// Writes what is queued, until it has left, the socket is full or the budget is used up; tells of
+    /// the water marks, also when the socket is full already.
     pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         let budget = self.service.limits().write_bytes_per_turn;
         let mut written = 0;
-        while self.wants_flush() && written < budget {
+        while self.wants_write() && written < budget {
             match self.write(io.driver) {
                 Ok(count) => written += count,
                 Err(error) => match error.kind() {

@@ -69,8 +69,8 @@ impl Run<'_> {
 
     /// Instructions per message under callgrind: the slope between a short and a long run.
     pub fn callgrind(&self) -> Result<f64> {
-        let (few, short) = self.callgrind_once(COUNTING.window)?;
-        let (many, long) = self.callgrind_once(COUNTING.window * 5)?;
+        let (few, short) = self.callgrind_once(2_000)?;
+        let (many, long) = self.callgrind_once(12_000)?;
         let name = self.rival.name;
         ensure!(
             many > few * 2 && long > short,
@@ -79,16 +79,20 @@ impl Run<'_> {
         Ok((long - short) as f64 / (many - few) as f64)
     }
 
-    fn callgrind_once(&self, window: Duration) -> Result<(u64, u64)> {
+    fn callgrind_once(&self, messages_max: u64) -> Result<(u64, u64)> {
         let path = std::env::temp_dir().join(format!("versus-callgrind-{}", std::process::id()));
         let mut command = self.command(CALLGRIND)?;
         command.stderr(File::create(&path)?);
         let server = ServerProcess::start(&mut command, &self.server_cores())?;
         let timing = Timing {
             warm_up: Duration::ZERO,
-            window,
+            // Valgrind is about 50 times slower than the machine.
+            window: Duration::from_secs(15),
+            messages_max,
         };
-        let messages = self.load_on(&server, timing, &mut Nothing)?.messages;
+        let window = self.load_on(&server, timing, &mut Nothing);
+        let words = || fs::read_to_string(&path).unwrap_or_default();
+        let messages = window.with_context(words)?.messages;
         server.terminate()?;
         let stderr = fs::read_to_string(&path)?;
         fs::remove_file(&path)?;
@@ -144,6 +148,7 @@ impl Run<'_> {
 const COUNTING: Timing = Timing {
     warm_up: Duration::from_millis(100),
     window: Duration::from_millis(500),
+    messages_max: u64::MAX,
 };
 
 struct Nothing;
