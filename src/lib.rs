@@ -26,8 +26,7 @@ mod sync;
 pub mod testing;
 mod thread_role;
 mod transport;
-#[doc(hidden)]
-pub mod wheel;
+mod wheel;
 
 pub use address::{Address, IntoPlace, Peer, Place};
 pub use buffer::{Output, SHARED_BYTES_MIN};

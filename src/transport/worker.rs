@@ -449,10 +449,11 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.slots.get_mut(key) else {
             return;
         };
-        if let Some((timer, _)) = entry.timer.take() {
-            self.wheel.cancel(timer);
-        }
-        entry.timer = Some((self.wheel.arm(at, key), at));
+        let timer = match entry.timer {
+            Some((timer, _)) if self.wheel.rearm(timer, at) => timer,
+            _ => self.wheel.arm(at, key),
+        };
+        entry.timer = Some((timer, at));
     }
 
     /// Everything has left: waits for the peer's FIN, if it has not come, before the socket goes.
