@@ -12,6 +12,7 @@ use bytes::Bytes;
 use netwheel::sim::Runs;
 
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Chance of a test's own (a linear congruence; Knuth's MMIX).
 struct Dice(u64);
