@@ -24,6 +24,7 @@ use crate::address::{Address, Peer};
 use crate::completion::Completion;
 use crate::error::{CloseReason, Error, ErrorKind, Result, TrySendError};
 use crate::id::{ConnectionId, Key};
+use crate::limits::OutputRoom;
 use crate::mailbox::{Command, Mailbox};
 use crate::sync::lock;
 use crate::thread_role;
@@ -41,7 +42,7 @@ pub(crate) struct Outbox<Out> {
     waiting_bytes: AtomicUsize,
     /// Bytes encoded and not yet written; told by the worker when it has changed.
     output_bytes: AtomicUsize,
-    output_bytes_max: usize,
+    room: OutputRoom,
     /// Whether the connection is among those who wait for room in a pool.
     waits_for_pool: AtomicBool,
 }
@@ -55,6 +56,8 @@ struct Queue<Out> {
     /// Whether the worker has been told, or need not be: at most one `Ready` is on its way.
     announced: bool,
     close: Option<CloseRequest>,
+    /// Whether the connection closes once what was accepted has left.
+    refuses: bool,
     state: Life,
 }
 
@@ -111,7 +114,7 @@ pub(crate) struct Taken {
 }
 
 impl<Out> Outbox<Out> {
-    pub(crate) fn new(peer: Peer, output_bytes_max: usize, weigh: fn(&Out) -> usize) -> Arc<Self> {
+    pub(crate) fn new(peer: Peer, room: OutputRoom, weigh: fn(&Out) -> usize) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 entries: VecDeque::new(),
@@ -121,13 +124,14 @@ impl<Out> Outbox<Out> {
                 peer,
                 announced: false,
                 close: None,
+                refuses: false,
                 state: Life::Opening,
             }),
             settled: Condvar::new(),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
-            output_bytes_max,
+            room,
             waits_for_pool: AtomicBool::new(false),
         })
     }
@@ -170,10 +174,7 @@ impl<Out> Outbox<Out> {
         if !queue.accepts() {
             return Err(refuse(TrySendError::Closed(out), done));
         }
-        let weight = (queue.weigh)(&out);
-        let queued = self.queued_bytes();
-        // An empty connection takes a message of any size, or one beyond the bound could never go.
-        if queued > 0 && queued + weight > self.output_bytes_max {
+        if !self.room.takes(self.queued_bytes(), || (queue.weigh)(&out)) {
             return Err(refuse(TrySendError::Full(out), done));
         }
         if let Some(route) = &queue.route
@@ -236,15 +237,8 @@ impl<Out> Outbox<Out> {
         }
         Taken {
             results: std::mem::take(&mut queue.results),
-            // It stays in the queue as well, which takes no more messages from now on.
-            close: queue.close,
+            close: queue.close.take(),
         }
-    }
-
-    /// Takes no more messages: the connection is flushing to its end. Worker only.
-    pub(crate) fn seal(&self, reason: CloseReason) {
-        let mut queue = lock(&self.queue);
-        queue.close.get_or_insert(CloseRequest::AfterFlush(reason));
     }
 
     /// Messages taken before have been encoded, or dropped. Worker only.
@@ -318,10 +312,16 @@ impl<Out> Outbox<Out> {
         match (queue.close, request) {
             (None, _) | (Some(CloseRequest::AfterFlush(_)), CloseRequest::Now(_)) => {
                 queue.close = Some(request);
+                queue.refuses = true;
                 queue.announce();
             }
             _ => {}
         }
+    }
+
+    /// Accepts nothing more; what was accepted still leaves.
+    pub(crate) fn refuse_more(&self) {
+        lock(&self.queue).refuses = true;
     }
 
     pub(crate) fn tell_output_bytes(&self, bytes: usize) {
@@ -358,7 +358,7 @@ impl<Out> Outbox<Out> {
 
 impl<Out> Queue<Out> {
     fn accepts(&self) -> bool {
-        self.close.is_none() && !matches!(self.state, Life::Closed(_))
+        !self.refuses && !matches!(self.state, Life::Closed(_))
     }
 
     fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {
@@ -423,6 +423,21 @@ pub struct ConnectionHandle<Out>(pub(crate) Arc<Outbox<Out>>);
 
 impl<Out> ConnectionHandle<Out> {
     /// Queues `out` for sending, without blocking.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use netwheel::{ConnectionHandle, TrySendError};
+    ///
+    /// /// Sends to everybody who keeps up; forgets who has gone.
+    /// fn broadcast(room: &mut Vec<ConnectionHandle<Bytes>>, message: &Bytes) {
+    ///     room.retain(|member| match member.try_send(message.clone()) {
+    ///         Ok(()) => true,
+    ///         Err(TrySendError::Full(_)) => true, // too slow for this one
+    ///         Err(_) => false,
+    ///     });
+    /// }
+    /// # broadcast(&mut Vec::new(), &Bytes::new());
+    /// ```
     ///
     /// It passes all stages outward and leaves at the end of the worker's current or next turn. The
     /// writes of a connection leave in the order in which they were accepted, see the

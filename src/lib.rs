@@ -1,3 +1,5 @@
+//! Servers and clients on an event loop, without an async runtime.
+//!
 #![doc = include_str!("front_page.md")]
 
 mod address;
@@ -45,3 +47,8 @@ pub use pipeline::{
 pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
 pub use stats::Stats;
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDocTests;

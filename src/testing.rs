@@ -130,7 +130,7 @@ impl HarnessBuilder {
         let turn = Turn::new(clock, mailbox, Arc::new(WorkerStats::default()));
         let local = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), 7000));
         let peer = Peer::new(Address::Inet(self.peer), Address::Inet(local));
-        let outbox = Outbox::new(peer, self.options.limits.output_bytes_max, size_of_val);
+        let outbox = Outbox::new(peer, self.options.limits.output_room(), size_of_val);
         let pipeline = pipeline.adopt(Arc::clone(&outbox));
         let mut harness = Harness {
             connection: Connection::new(ID, peer, Arc::new(self.options), pipeline),

@@ -66,15 +66,21 @@ impl Output {
     }
 
     /// Appends a copy of `bytes`.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
     }
 
     /// Appends `bytes`: shared from [`SHARED_BYTES_MIN`], copied below.
+    #[inline]
     pub fn push(&mut self, bytes: Bytes) {
         if bytes.len() < SHARED_BYTES_MIN {
             return self.put(&bytes);
         }
+        self.share(bytes);
+    }
+
+    fn share(&mut self, bytes: Bytes) {
         self.seal_tail();
         self.push_piece(Piece::Shared(bytes));
     }
@@ -82,12 +88,14 @@ impl Output {
     /// The growing end of the queue, for codecs that build a message in place.
     ///
     /// Append only; what stood there before belongs to earlier messages.
+    #[inline]
     pub fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
     /// Bytes waiting to leave.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.pieces_bytes + self.tail.len() - self.consumed
     }
@@ -117,6 +125,11 @@ impl Output {
     /// Takes the buffer back when everything has left.
     pub(crate) fn return_buffer(&mut self) -> Option<Vec<u8>> {
         (self.is_empty() && self.tail.capacity() > 0).then(|| std::mem::take(&mut self.tail))
+    }
+
+    /// Everything that waits, where it lies in one piece: the usual case, small messages copied together.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        self.pieces.is_none().then(|| &self.tail[self.consumed..])
     }
 
     /// Fills `slices` with the oldest bytes, in order; answers how many slices were filled.

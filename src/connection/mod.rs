@@ -53,7 +53,6 @@ pub(crate) struct Connection {
     /// Received and not yet decoded; holds no memory between whole messages.
     input: BytesMut,
     link: Option<Box<dyn Link>>,
-    opened: bool,
     eof: bool,
     /// Whether the codec has taken all it can from what arrived; false after a stop in the middle.
     decoded: bool,
@@ -72,7 +71,6 @@ impl Connection {
             state: State::new(id, peer, options),
             input: BytesMut::new(),
             link: Some(pipeline.into_link()),
-            opened: false,
             eof: false,
             decoded: true,
             blocked: false,
@@ -105,6 +103,12 @@ impl Connection {
         self.state.flush_now || self.state.output.len() > self.state.options.limits.high_water_bytes
     }
 
+    /// Whether output is above the high water mark and nobody has been told yet.
+    pub(crate) fn is_overfull(&self) -> bool {
+        !self.state.above_high_water
+            && self.state.output.len() > self.state.options.limits.high_water_bytes
+    }
+
     /// Whether the socket is to be read.
     pub(crate) fn wants_read(&self) -> bool {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
@@ -130,6 +134,11 @@ impl Connection {
         !self.decoded && !self.state.stops_decoding()
     }
 
+    /// Whether messages of handles wait to be encoded.
+    fn holds_back(&self) -> bool {
+        self.state.has_handles && self.link.as_ref().is_some_and(|link| link.holds_back())
+    }
+
     /// Whether the peer has sent its FIN.
     pub(crate) fn is_eof(&self) -> bool {
         self.eof
@@ -143,14 +152,13 @@ impl Connection {
         match self.state.closing {
             Closing::No => Fate::Live,
             Closing::Now(reason) => Fate::Broken(reason),
-            Closing::AfterFlush(reason) if self.has_left() => Fate::Finished(reason),
+            Closing::AfterFlush(reason)
+                if !self.has_output() && (self.state.failed || !self.holds_back()) =>
+            {
+                Fate::Finished(reason)
+            }
             Closing::AfterFlush(_) | Closing::AfterAnswers(_) => Fate::Ending,
         }
-    }
-
-    /// Whether everything that was accepted for the peer has left.
-    fn has_left(&self) -> bool {
-        self.state.output.is_empty() && self.link.as_ref().is_none_or(|link| link.is_drained())
     }
 
     /// Lets handles that were there before find the connection.
@@ -163,8 +171,11 @@ impl Connection {
 
     /// The connection is established.
     pub(crate) fn open(&mut self, turn: &mut Turn) {
-        self.opened = true;
+        self.state.opened = true;
         self.run(turn, |link, state, turn| link.open(state, turn));
+        if self.holds_back() {
+            self.drain(turn);
+        }
         self.progress(turn);
     }
 
@@ -208,9 +219,7 @@ impl Connection {
     pub(crate) fn ingest_eof(&mut self, turn: &mut Turn) {
         self.eof = true;
         if self.state.options.half_open {
-            self.run(turn, |link, state, turn| {
-                link.event(state, turn, Event::ReadClosed)
-            });
+            self.tell(turn, Event::ReadClosed);
             return self.decode(turn);
         }
         self.end(turn, CloseReason::PeerClosed);
@@ -225,16 +234,14 @@ impl Connection {
     /// Tells the handler of the shutdown, and ends.
     pub(crate) fn handle_shutdown(&mut self, turn: &mut Turn) {
         if matches!(self.state.closing, Closing::No) {
-            self.run(turn, |link, state, turn| {
-                link.event(state, turn, Event::ShuttingDown)
-            });
+            self.tell(turn, Event::ShuttingDown);
             self.end(turn, CloseReason::Shutdown);
         }
     }
 
     /// Handles or pool threads have something for the connection.
     pub(crate) fn handle_ready(&mut self, turn: &mut Turn) {
-        self.run(turn, |link, state, turn| link.drain(state, turn));
+        self.drain(turn);
         self.progress(turn);
     }
 
@@ -248,6 +255,7 @@ impl Connection {
                         self.state.id, self.state.peer.address);
                     self.state.close(Closing::Now(reason));
                 }
+                Due::Tell(_) if self.state.failed => {}
                 Due::Tell(key) => {
                     self.run(turn, |link, state, turn| {
                         link.timer(state, turn, owner, key)
@@ -285,30 +293,40 @@ impl Connection {
 
     /// Tells of a crossing of the water marks, and pauses or resumes by it.
     fn cross_water_marks(&mut self, turn: &mut Turn) {
-        let limits = &self.state.options.limits;
-        let queued = self.state.output.len();
-        if !self.state.above_high_water && queued > limits.high_water_bytes {
+        if self.is_overfull() {
             self.state.above_high_water = true;
             if self.state.options.auto_pause {
                 self.state.pause(Pause::OUTPUT);
             }
-            self.run(turn, |link, state, turn| {
-                link.event(state, turn, Event::Unwritable)
-            });
-        } else if queued <= limits.low_water_bytes
-            && (self.state.above_high_water || self.state.wants_room)
-        {
-            let was_above = std::mem::take(&mut self.state.above_high_water);
-            self.state.wants_room = false;
-            self.state.resume(Pause::OUTPUT);
-            self.run(turn, |link, state, turn| {
-                link.drain(state, turn)?;
-                if was_above {
-                    link.event(state, turn, Event::Writable)?;
-                }
-                Ok(())
-            });
+            return self.tell(turn, Event::Unwritable);
         }
+        let low = self.state.options.limits.low_water_bytes;
+        if self.state.output.len() > low {
+            return;
+        }
+        // What handles and a parked lane have goes first; there is room only once all of it is encoded.
+        if self.holds_back() || self.state.is_paused_by(Pause::LANE) {
+            self.drain(turn);
+        }
+        // Where one write took a whole burst, nothing was above the mark before or after it.
+        let owed = self.state.above_high_water || self.state.owes_writable.get();
+        if owed && self.state.output.len() <= low {
+            self.state.above_high_water = false;
+            self.state.owes_writable.set(false);
+            self.state.resume(Pause::OUTPUT);
+            self.tell(turn, Event::Writable);
+        }
+    }
+
+    /// Tells stages and handler, unless the connection is past telling.
+    fn tell(&mut self, turn: &mut Turn, event: Event) {
+        if self.state.accepts_output() {
+            self.run(turn, |link, state, turn| link.event(state, turn, event));
+        }
+    }
+
+    fn drain(&mut self, turn: &mut Turn) {
+        self.run(turn, |link, state, turn| link.drain(state, turn));
     }
 
     /// Swaps pipelines, and finds out whether everything that was to be answered has been.
@@ -328,30 +346,34 @@ impl Connection {
         {
             self.state.close(Closing::AfterFlush(reason));
         }
-        if let Closing::AfterFlush(reason) = self.state.closing
-            && let Some(link) = &self.link
-        {
-            link.seal(reason);
+        if let (Closing::AfterFlush(_), Some(link)) = (self.state.closing, &self.link) {
+            link.refuse_more();
         }
     }
 
     fn swap(&mut self, turn: &mut Turn, next: Box<dyn Link>) {
-        self.run(turn, |link, state, turn| link.drain_all(state, turn));
+        self.run(turn, |link, state, turn| {
+            link.drain(state, turn)?;
+            // What the drain has ended gets no successor, and is told of its close instead.
+            if state.accepts_output() {
+                link.removed(state, turn)?;
+            }
+            Ok(())
+        });
         if !self.state.accepts_output() {
             return;
         }
-        self.run(turn, |link, state, turn| {
-            link.removed(state, turn);
-            Ok(())
-        });
         self.state.timers.cancel_users();
+        self.state.has_handles = false;
         self.link = Some(next);
         self.run(turn, |link, state, turn| link.open(state, turn));
         self.decode_input(turn);
     }
 
     fn tell_output_bytes(&self) {
-        if let Some(link) = &self.link {
+        if self.state.has_handles
+            && let Some(link) = &self.link
+        {
             link.tell_output_bytes(self.state.output.len());
         }
     }
@@ -363,7 +385,7 @@ impl Connection {
 
     /// Last call: tells handler and stages, answers what did not leave, frees everything.
     pub(crate) fn close(&mut self, turn: &mut Turn, reason: CloseReason) {
-        if self.opened {
+        if self.state.opened {
             self.run(turn, |link, state, turn| {
                 link.close(state, turn, reason);
                 Ok(())

@@ -77,7 +77,7 @@ pub enum WhenFull {
 ///
 /// ```
 /// let pool = netwheel::Executor::new(8).queue_max(4096);
-/// pool.try_execute(|| println!("on the pool")).expect("an empty pool has room");
+/// assert!(pool.try_execute(|| println!("on the pool")).is_ok(), "an empty pool has room");
 /// ```
 #[derive(Clone)]
 pub struct Executor {
@@ -165,7 +165,10 @@ impl Executor {
         self.pool.queued.load(Ordering::Relaxed)
     }
 
-    /// Runs `job` on a thread of the pool.
+    /// Runs `job` on a thread of the pool, without blocking for room.
+    ///
+    /// A panic in it is caught and logged. Threads: any. Limit: the pool's
+    /// [`EXECUTOR_MESSAGES_MAX`], unless configured.
     ///
     /// # Errors
     ///

@@ -293,19 +293,14 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
                 return Ok(());
             };
             let Some(entry) = outlet.next() else {
-                match outlet.close.take() {
-                    Some(CloseRequest::AfterFlush(reason)) => {
-                        state.close(Closing::AfterFlush(reason));
-                    }
-                    Some(CloseRequest::Now(reason)) => state.close(Closing::Now(reason)),
-                    None => {}
+                if let Some(CloseRequest::AfterFlush(reason)) = outlet.close.take() {
+                    state.close(Closing::AfterFlush(reason));
                 }
                 return Ok(());
             };
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
-        state.wants_room = true;
         Ok(())
     }
 
@@ -365,6 +360,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
 impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     fn attach(&mut self, state: &mut State, turn: &mut Turn) {
         if let Some(outlet) = &self.tail.outlet {
+            state.has_handles = true;
             outlet.outbox.place(&turn.mailbox, state.id);
         }
     }
@@ -418,6 +414,10 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
                 state.close(Closing::Now(reason));
                 return Ok(());
             }
+            // A connect under way: what waits leaves once the stages have been told that it is open.
+            if !state.opened || state.failed {
+                return Ok(());
+            }
             for result in taken.results {
                 // What handles have sent still leaves.
                 if let Err(failure) = self.finish_job(state, turn, result) {
@@ -426,8 +426,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
                 }
             }
         }
-        let max = state.options.limits.high_water_bytes;
-        self.drain_outbox(state, turn, max)?;
+        self.drain_outbox(state, turn, state.options.limits.high_water_bytes)?;
         self.retry_jobs(state);
         self.at_terminal(state, turn, |terminal, cx| terminal.on_ready(cx))?;
         self.finish(state, turn)
@@ -461,30 +460,29 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         }
     }
 
+    fn holds_back(&self) -> bool {
+        let outlet = self.tail.outlet.as_ref();
+        outlet.is_some_and(|outlet| outlet.close.is_some() || outlet.outbox.is_waiting())
+    }
+
+    fn refuse_more(&self) {
+        if let Some(outlet) = &self.tail.outlet {
+            outlet.outbox.refuse_more();
+        }
+    }
+
     fn is_idle(&mut self) -> bool {
         self.terminal.is_idle() && self.tail.jobs_are_done() && self.tail.outlet_is_empty()
     }
 
-    fn drain_all(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
-        self.drain(state, turn)?;
-        self.drain_outbox(state, turn, usize::MAX)
-    }
-
-    fn seal(&self, reason: CloseReason) {
-        if let Some(outlet) = &self.tail.outlet {
-            outlet.outbox.seal(reason);
-        }
-    }
-
-    fn is_drained(&self) -> bool {
-        self.tail.outlet_is_empty()
-    }
-
-    fn removed(&mut self, state: &mut State, turn: &mut Turn) {
+    fn removed(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        // Also what was held back above the high water mark; the hard bound of handles has seen to it.
+        self.drain_outbox(state, turn, usize::MAX)?;
         for index in (0..self.slots.len()).rev() {
             self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
         }
         self.shut_outbox(turn, CloseReason::Local);
+        Ok(())
     }
 
     fn close(&mut self, state: &mut State, turn: &mut Turn, reason: CloseReason) {

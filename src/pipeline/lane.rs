@@ -39,7 +39,29 @@ const COUNTED_OUT_TOGETHER: usize = 8;
 /// The end of a pipeline on the pool: may block.
 ///
 /// The messages of one connection come in order and one at a time, on any thread of the pool. The
-/// handler is dropped once the connection has ended and the message in hand has been handled.
+/// handler is dropped once the connection has ended and the message in hand has been handled. It is told
+/// neither of the open nor of the close, which are the worker's: a [`Stage`](crate::Stage) before it is.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use bytes::Bytes;
+/// use netwheel::{Executor, LaneContext, Pipeline, PoolHandler, Result, codec::LengthField};
+///
+/// struct Cached(HashMap<Bytes, Bytes>);
+///
+/// impl PoolHandler<Bytes, Bytes> for Cached {
+///     fn on_message(&mut self, cx: &mut LaneContext<'_, Bytes>, path: Bytes) -> Result<()> {
+///         if !self.0.contains_key(&path) {
+///             let file = std::fs::read(std::str::from_utf8(&path)?)?; // may block
+///             self.0.insert(path.clone(), file.into());
+///         }
+///         cx.write(self.0[&path].clone())
+///     }
+/// }
+///
+/// # let pool = Executor::new(4);
+/// # let _ = Pipeline::new(LengthField::u32()).handler_on(&pool, Cached(HashMap::new()));
+/// ```
 pub trait PoolHandler<In, Out>: Send + 'static {
     /// A message has passed all stages.
     ///
@@ -92,7 +114,7 @@ impl<Out> LaneContext<'_, Out> {
     pub fn try_write(&mut self, out: Out) -> Result<(), TrySendError<Out>> {
         let queued = self.line.handle.queued_bytes() + *self.answers_bytes;
         let weight = (self.line.weigh)(&out);
-        if queued > 0 && queued + weight > self.line.limits.output_bytes_max {
+        if !self.line.limits.output_room().takes(queued, || weight) {
             return Err(TrySendError::Full(out));
         }
         *self.answers_bytes += weight;
@@ -209,15 +231,21 @@ where
         })
     }
 
-    /// Takes messages that were let in; hands the lane to the executor unless it is there.
-    fn push(self: &Arc<Self>, turn: &mut Turn, messages: impl ExactSizeIterator<Item = In>) {
-        self.queued.fetch_add(messages.len(), Ordering::SeqCst);
+    /// Takes the first `count` of `staged`, which were let in; hands the lane to the executor unless
+    /// it is there. `false`, and nothing taken, when the lane has parked meanwhile. Worker only.
+    fn push(self: &Arc<Self>, turn: &mut Turn, staged: &mut VecDeque<In>, count: usize) -> bool {
         let mut queue = lock(&self.queue);
-        queue.messages.extend(messages);
+        // What a parked lane holds is counted out and goes back to the worker, all of it.
+        if self.is_parked() {
+            return false;
+        }
+        self.queued.fetch_add(count, Ordering::SeqCst);
+        queue.messages.extend(staged.drain(..count));
         if !std::mem::replace(&mut queue.scheduled, true) {
             drop(queue);
             turn.submit_lane(&self.executor, Arc::clone(self) as Arc<dyn RunLane>);
         }
+        true
     }
 
     fn handle_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
@@ -260,7 +288,12 @@ where
         if count == 0 {
             return;
         }
-        let left = self.queued.fetch_sub(count, Ordering::SeqCst) - count;
+        let before = self.queued.fetch_sub(count, Ordering::SeqCst);
+        debug_assert!(
+            before >= count,
+            "a message is counted in before it is counted out"
+        );
+        let left = before - count;
         self.executor.release(count);
         if left < self.tell_below.load(Ordering::SeqCst) {
             self.tell_below.store(0, Ordering::SeqCst);
@@ -380,18 +413,18 @@ where
     /// Hands over what is staged, as far as there is room; pauses reading, or rejects, when there is not.
     fn commit(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
         let was_waiting = cx.state.is_paused_by(Pause::LANE);
-        if self.is_congested_and_parked(cx) {
-            cx.state.wants_room = true;
-            cx.state.pause(Pause::LANE);
-            return Ok(());
-        }
         loop {
+            if self.is_congested_and_parked(cx) {
+                cx.state.pause(Pause::LANE);
+                return Ok(());
+            }
             // A lane that is just parking is counted out after its messages can be taken back.
             let room = LANE_MESSAGES_MAX.saturating_sub(self.lane.queued.load(Ordering::SeqCst));
             let want = self.staged.len().min(room);
             let granted = self.lane.executor.acquire(want, was_waiting);
-            if granted > 0 {
-                self.lane.push(cx.turn, self.staged.drain(..granted));
+            if granted > 0 && !self.lane.push(cx.turn, &mut self.staged, granted) {
+                self.lane.executor.release(granted);
+                continue;
             }
             if self.staged.is_empty() {
                 cx.state.resume(Pause::LANE);

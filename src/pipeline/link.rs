@@ -26,8 +26,6 @@ pub(crate) trait Link {
     ) -> Result<()>;
     /// Encodes what waits in the outbox and runs the callbacks of finished jobs.
     fn drain(&mut self, state: &mut State, turn: &mut Turn) -> Result<()>;
-    /// Drains to the last message, above the high water mark too: another pipeline is to take over.
-    fn drain_all(&mut self, state: &mut State, turn: &mut Turn) -> Result<()>;
     /// Tells all stages and the handler.
     fn event(&mut self, state: &mut State, turn: &mut Turn, event: Event) -> Result<()>;
     /// Tells the stage or handler whose timer it is.
@@ -40,14 +38,14 @@ pub(crate) trait Link {
     ) -> Result<()>;
     /// Tells the handles how much output waits.
     fn tell_output_bytes(&self, bytes: usize);
+    /// Whether something waits in the outbox, or behind what is held back above the high water mark.
+    fn holds_back(&self) -> bool;
+    /// From now on handles answer that the connection is closed; what they took before still leaves.
+    fn refuse_more(&self);
     /// Whether no answer is under way: lane, jobs and outbox are empty.
     fn is_idle(&mut self) -> bool;
-    /// Takes no more messages of handles: the connection is flushing to its end.
-    fn seal(&self, reason: CloseReason);
-    /// Whether every message of handles that was accepted has been encoded.
-    fn is_drained(&self) -> bool;
-    /// Another pipeline has taken over.
-    fn removed(&mut self, state: &mut State, turn: &mut Turn);
+    /// Another pipeline takes over.
+    fn removed(&mut self, state: &mut State, turn: &mut Turn) -> Result<()>;
     /// Last call.
     fn close(&mut self, state: &mut State, turn: &mut Turn, reason: CloseReason);
     /// Ends the handles; also right after a panic, when nothing else is called any more.

@@ -1,5 +1,6 @@
 //! The untyped part of a connection that callbacks see.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -51,11 +52,17 @@ pub(crate) struct State {
     pub(crate) output: Output,
     pub(crate) timers: Timers,
     pub(crate) closing: Closing,
+    /// Whether stages and handler have been told that the connection is open.
+    pub(crate) opened: bool,
+    /// Whether a callback has failed: no other is called but to be told of the close.
+    pub(crate) failed: bool,
     pauses: u8,
     /// Whether output has crossed the high water mark and not yet come down to the low one.
     pub(crate) above_high_water: bool,
-    /// Whether something of the chain's waits for output to come down to the low water mark.
-    pub(crate) wants_room: bool,
+    /// Whether somebody found the connection not writable and waits to be told when it is.
+    pub(crate) owes_writable: Cell<bool>,
+    /// Whether there is an outbox, so that somebody is to be told and something may wait.
+    pub(crate) has_handles: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
     pub(crate) outbound: bool,
     /// Whether a callback wants what is queued to leave before the end of the turn.
@@ -86,9 +93,12 @@ impl State {
             output: Output::new(),
             timers: Timers::default(),
             closing: Closing::No,
+            opened: false,
+            failed: false,
             pauses: 0,
             above_high_water: false,
-            wants_room: false,
+            owes_writable: Cell::new(false),
+            has_handles: false,
             outbound: false,
             flush_now: false,
             stall_armed: false,
@@ -141,7 +151,11 @@ impl State {
             Closing::Now(_) => 3,
         };
         if rank(how) > rank(self.closing) {
-            self.closing = how;
+            self.closing = match (self.closing, how) {
+                // What a callback failed with stays the reason when its last words cannot leave.
+                (Closing::AfterFlush(why), Closing::Now(_)) if self.failed => Closing::Now(why),
+                _ => how,
+            };
         }
     }
 
@@ -160,6 +174,7 @@ impl State {
         log!(target: "netwheel::connection", level, "{} {}: closing: {}",
             self.id, self.peer.address, text.escape_debug());
         // What was answered before still leaves; nothing more is read or called.
+        self.failed = true;
         self.close(Closing::AfterFlush(failure.reason()));
     }
 
@@ -176,14 +191,14 @@ impl State {
                 .rare
                 .as_ref()
                 .is_some_and(|rare| rare.upgrade.is_some())
-            || self.wants_room_to_decode()
+            || self.wants_room()
     }
 
-    /// Whether what is queued is to be written, or to pause the connection, before more is decoded.
-    fn wants_room_to_decode(&self) -> bool {
-        // Without the automatic pause decoding goes on once the socket has taken what it would.
-        let waits = self.options.auto_pause || !self.above_high_water;
-        waits && self.output.len() > self.options.limits.high_water_bytes
+    /// Whether output is to be written first. Where nothing pauses by itself, only until that has been
+    /// tried: what arrives meanwhile would pile up undecoded, and has no bound of its own.
+    fn wants_room(&self) -> bool {
+        self.output.len() > self.options.limits.high_water_bytes
+            && (self.options.auto_pause || !self.above_high_water)
     }
 
     /// Notes that the write whose last byte is now queued is to be answered once it has left.

@@ -53,13 +53,16 @@ impl Turn {
         };
         let lanes = &mut self.called[index].1;
         *lanes += 1;
-        if *lanes % LANES_PER_CALL == 0 {
+        if lanes.is_multiple_of(LANES_PER_CALL) {
             pool.call();
         }
     }
 
     /// Calls the pools that were given work and not called yet.
     pub(crate) fn call_pools(&mut self) {
+        if self.called.is_empty() {
+            return;
+        }
         for (pool, _) in self.called.drain(..) {
             pool.call();
         }

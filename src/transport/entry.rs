@@ -8,7 +8,7 @@
 //! come in one edge. The same for `blocked`: a write that came up short will be followed by an event,
 //! and nothing is written before.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use log::debug;
@@ -103,9 +103,13 @@ impl<S> Entry<S> {
         self.readable && self.connection.wants_read()
     }
 
-    /// Whether bytes wait that the socket may take.
+    /// Whether bytes wait that the socket may take, or so many that stages must hear of it.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.phase == Phase::Open && !self.blocked && self.connection.has_output()
+        self.phase == Phase::Open && (self.wants_write() || self.connection.is_overfull())
+    }
+
+    fn wants_write(&self) -> bool {
+        !self.blocked && self.connection.has_output()
     }
 
     /// Ends a connection whose socket has failed while it is not read, which would have told.
@@ -171,21 +175,14 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Writes what is queued, until it has left, the socket is full or the budget is used up.
+    /// Writes what is queued, until it has left, the socket is full or the budget is used up; tells of
+    /// the water marks, also when the socket is full already.
     pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         let budget = self.service.limits().write_bytes_per_turn;
         let mut written = 0;
-        while self.wants_flush() && written < budget {
-            let output = self.connection.output();
-            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-            let filled = output.gather(&mut slices);
-            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match io.driver.write(&mut self.stream, &slices[..filled]) {
-                Ok(count) => {
-                    output.consume(count);
-                    written += count;
-                    self.blocked = count < offered;
-                }
+        while self.wants_write() && written < budget {
+            match self.write(io.driver) {
+                Ok(count) => written += count,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => self.blocked = true,
                     ErrorKind::Interrupted => {}
@@ -198,6 +195,27 @@ impl<S> Entry<S> {
             self.await_writable(io);
         }
         self.connection.flushed(io.turn, written, self.blocked);
+    }
+
+    /// One write of what is queued, gathered from its pieces; a short one means that the socket is full.
+    fn write<D: Driver<Stream = S>>(&mut self, driver: &mut D) -> io::Result<usize> {
+        let output = self.connection.output();
+        let (offered, count) = match output.single() {
+            Some(only) => (
+                only.len(),
+                driver.write(&mut self.stream, &[IoSlice::new(only)])?,
+            ),
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+                let filled = output.gather(&mut slices);
+                let slices = &slices[..filled];
+                let offered = slices.iter().map(|slice| slice.len()).sum();
+                (offered, driver.write(&mut self.stream, slices)?)
+            }
+        };
+        output.consume(count);
+        self.blocked = count < offered;
+        Ok(count)
     }
 
     /// The socket is full: hears of its room, and lets go of the worker's read buffer meanwhile.
@@ -233,7 +251,7 @@ impl<S> Entry<S> {
         true
     }
 
-    fn fail(&mut self, error: &std::io::Error, doing: &str) {
+    fn fail(&mut self, error: &io::Error, doing: &str) {
         debug!(target: "netwheel::connection", "{} {}: {doing}: {error}",
             self.connection.id(), self.connection.peer().address);
         self.connection.break_off(CloseReason::of_io(error));

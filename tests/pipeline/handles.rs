@@ -32,9 +32,10 @@ fn writes_leave_in_the_order_in_which_they_were_accepted() {
     });
     let mut harness = Harness::new(pipeline);
     harness.receive(b"a");
-    assert_eq!(sent(&mut harness), "<");
+    // What waits in the outbox goes on with the flush that makes room for it.
+    assert_eq!(sent(&mut harness), "<1a2>");
     harness.receive(b"b").mail();
-    assert_eq!(sent(&mut harness), "1a2><1b2>");
+    assert_eq!(sent(&mut harness), "<1b2>");
 }
 
 #[test]

@@ -22,9 +22,10 @@ impl Caller {
     }
 
     /// Sends frames in one write.
-    pub fn send_all<'a>(&mut self, bodies: impl IntoIterator<Item = &'a [u8]>) {
+    pub fn send_all<B: AsRef<[u8]>>(&mut self, bodies: impl IntoIterator<Item = B>) {
         let mut frames = Vec::new();
         for body in bodies {
+            let body = body.as_ref();
             frames.extend(u32::try_from(body.len()).unwrap().to_be_bytes());
             frames.extend_from_slice(body);
         }

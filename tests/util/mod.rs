@@ -164,6 +164,11 @@ impl Pattern {
         piece
     }
 
+    /// Bytes taken or checked so far.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
     /// Fails unless `bytes` are the next of the stream.
     pub(crate) fn check(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {

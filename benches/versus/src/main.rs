@@ -129,6 +129,7 @@ impl RunArgs {
                 timing: Timing {
                     warm_up: Duration::from_secs_f64(seconds / 4.0),
                     window: Duration::from_secs_f64(seconds),
+                    messages_max: u64::MAX,
                 },
             },
             rounds: self
@@ -170,13 +171,15 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         "10,000 connections need 12,000 descriptors: ulimit -Hn is {descriptors}"
     );
     let machine = Machine::describe();
-    let Timing { warm_up, window } = plan.bench.timing;
+    let Timing {
+        warm_up, window, ..
+    } = plan.bench.timing;
     let settings = format!(
         "{} rounds of {window:?} after {warm_up:?}, server on core {}, load generator on core {}.",
         plan.rounds, plan.bench.server_core, plan.bench.load_core
     );
     eprintln!(
-        "{}\n{settings}\nAbout {:.0} minutes.",
+        "{}\n{settings}\nAbout {:.0} min.",
         machine.words(),
         (plan.seconds()? / 60.0).ceil()
     );

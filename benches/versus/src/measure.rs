@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::case::{Case, Cores};
 use crate::load::{Load, Message, Probe, Timing, Window};
@@ -69,21 +69,30 @@ impl Run<'_> {
 
     /// Instructions per message under callgrind: the slope between a short and a long run.
     pub fn callgrind(&self) -> Result<f64> {
-        let (short_messages, short) = self.callgrind_once(COUNTING.window / 4)?;
-        let (long_messages, long) = self.callgrind_once(COUNTING.window * 2)?;
-        Ok(long.saturating_sub(short) as f64 / long_messages.saturating_sub(short_messages) as f64)
+        let (few, short) = self.callgrind_once(2_000)?;
+        let (many, long) = self.callgrind_once(12_000)?;
+        let name = self.rival.name;
+        ensure!(
+            many > few * 2 && long > short,
+            "{name}: too few messages under callgrind for a slope"
+        );
+        Ok((long - short) as f64 / (many - few) as f64)
     }
 
-    fn callgrind_once(&self, window: Duration) -> Result<(u64, u64)> {
+    fn callgrind_once(&self, messages_max: u64) -> Result<(u64, u64)> {
         let path = std::env::temp_dir().join(format!("versus-callgrind-{}", std::process::id()));
         let mut command = self.command(CALLGRIND)?;
         command.stderr(File::create(&path)?);
         let server = ServerProcess::start(&mut command, &self.server_cores())?;
         let timing = Timing {
             warm_up: Duration::ZERO,
-            window,
+            // Valgrind is about 50 times slower than the machine.
+            window: Duration::from_secs(15),
+            messages_max,
         };
-        let messages = self.load_on(&server, timing, &mut Nothing)?.messages;
+        let window = self.load_on(&server, timing, &mut Nothing);
+        let words = || fs::read_to_string(&path).unwrap_or_default();
+        let messages = window.with_context(words)?.messages;
         server.terminate()?;
         let stderr = fs::read_to_string(&path)?;
         fs::remove_file(&path)?;
@@ -139,6 +148,7 @@ impl Run<'_> {
 const COUNTING: Timing = Timing {
     warm_up: Duration::from_millis(100),
     window: Duration::from_millis(500),
+    messages_max: u64::MAX,
 };
 
 struct Nothing;

@@ -58,6 +58,7 @@ pub type Skipped = (&'static str, String);
 pub struct Outcome {
     pub case: &'static str,
     pub title: &'static str,
+    pub note: &'static str,
     pub baseline: &'static str,
     /// Messages per second of an open loop.
     pub rate: Option<f64>,
@@ -167,6 +168,7 @@ mod tests {
         Outcome {
             case: "",
             title: "",
+            note: "",
             baseline: "tokio",
             rate: None,
             entries,

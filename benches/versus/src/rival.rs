@@ -132,6 +132,12 @@ pub const RIVALS: &[Rival] = &[
         "current_thread, else as tokio",
     ),
     rival(
+        "tokio-current-64k",
+        Program::Own("tokio-current"),
+        &["--buffer", "65536"],
+        "current_thread, 64 KiB buffer a connection",
+    ),
+    rival(
         "tokio-batch",
         Program::Own("tokio-batch"),
         &["--buffer", "8192"],

@@ -79,7 +79,9 @@ impl Plan {
     pub fn seconds(&self) -> Result<f64> {
         let mut seconds = 0.0;
         for case in self.cases()? {
-            let Timing { warm_up, window } = self.bench.timing;
+            let Timing {
+                warm_up, window, ..
+            } = self.bench.timing;
             for rival in self.servers(case)?.0 {
                 let once = window + warm_up.max(rival.warm_up_min) + Duration::from_millis(100);
                 seconds += once.as_secs_f64() * self.rounds(case) as f64;
@@ -124,6 +126,7 @@ impl Plan {
         let mut outcome = Outcome {
             case: case.name,
             title: case.title,
+            note: case.note,
             baseline: case.baseline(),
             rate: None,
             entries: rivals.iter().map(entry).collect(),
@@ -207,7 +210,10 @@ impl Plan {
         }
         if Tool::Perf.missing().is_none() {
             keep(Metric::Instructions, run.count(Tool::Perf));
-        } else if callgrind_missing().is_none() && run.rival.is_native() {
+        } else if callgrind_missing().is_none()
+            && run.rival.is_native()
+            && run.load.connections() <= 1000
+        {
             keep(Metric::Instructions, run.callgrind());
         }
         sample

@@ -1,7 +1,7 @@
 //! Connect, one echo, close: the cost of a connection's whole life.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use super::crowd::connect;
 use super::peer::{Peer, histogram};
 use super::script::Script;
-use super::{Probe, Started, Timing, Window};
+use super::{Phase, Probe, Started, Timing, Window};
 use crate::sys::Epoll;
 
 /// Silence after which the server has failed.
@@ -37,12 +37,12 @@ pub fn run(
         closed: 0,
     };
     churn.slots.resize_with(at_once, || None);
-    churn.live_for(timing.warm_up)?;
+    churn.live_for(timing.warm_up())?;
     churn.latency.reset();
     churn.closed = 0;
     probe.begin()?;
     let started = Started::now()?;
-    churn.live_for(timing.window)?;
+    churn.live_for(timing.window())?;
     let window = started.window(churn.closed, churn.latency, 1.0)?;
     probe.end()?;
     Ok(window)
@@ -60,7 +60,7 @@ struct Churn {
 }
 
 impl Churn {
-    fn live_for(&mut self, time: Duration) -> Result<()> {
+    fn live_for(&mut self, phase: Phase) -> Result<()> {
         let start = Instant::now();
         for slot in 0..self.slots.len() {
             self.open(slot)?;
@@ -77,10 +77,10 @@ impl Churn {
                 if !self.serve(slot)? {
                     continue;
                 }
-                if start.elapsed() < time {
-                    self.open(slot)?;
-                } else {
+                if phase.is_over(start.elapsed(), self.closed) {
                     open -= 1;
+                } else {
+                    self.open(slot)?;
                 }
             }
         }

@@ -1,11 +1,11 @@
 //! Closed loop: every connection has `depth` messages under way, and asks more only when it is answered.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
 use super::crowd::{Crowd, Refill};
-use super::{Probe, Started, Timing, Window};
+use super::{Phase, Probe, Started, Timing, Window};
 
 /// Runs the warm-up, then the measured window; both end with every message answered.
 pub fn run(
@@ -17,12 +17,12 @@ pub fn run(
     probe: &mut dyn Probe,
 ) -> Result<Window> {
     let timeout_ms = if spin { 0 } else { 100 };
-    ask_for(&mut crowd, depth, refill, timeout_ms, timing.warm_up)?;
+    ask_for(&mut crowd, depth, refill, timeout_ms, timing.warm_up())?;
     crowd.drain()?;
     crowd.forget();
     probe.begin()?;
     let started = Started::now()?;
-    ask_for(&mut crowd, depth, refill, timeout_ms, timing.window)?;
+    ask_for(&mut crowd, depth, refill, timeout_ms, timing.window())?;
     // Before the drain, whose end is quiet for everybody.
     let slowest_share = crowd.slowest_share();
     crowd.drain()?;
@@ -36,13 +36,13 @@ fn ask_for(
     depth: u64,
     refill: Refill,
     timeout_ms: i32,
-    time: Duration,
+    phase: Phase,
 ) -> Result<()> {
     let start = Instant::now();
     for peer in 0..crowd.len() {
         crowd.ask(peer, depth, Instant::now())?;
     }
-    while start.elapsed() < time {
+    while !phase.is_over(start.elapsed(), crowd.answered()) {
         crowd.turn(timeout_ms, refill)?;
     }
     Ok(())

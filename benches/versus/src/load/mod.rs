@@ -57,6 +57,37 @@ pub struct Message {
 pub struct Timing {
     pub warm_up: Duration,
     pub window: Duration,
+    /// Ends the window early, for what is counted and not timed.
+    pub messages_max: u64,
+}
+
+impl Timing {
+    fn warm_up(&self) -> Phase {
+        Phase {
+            time: self.warm_up,
+            messages_max: u64::MAX,
+        }
+    }
+
+    fn window(&self) -> Phase {
+        Phase {
+            time: self.window,
+            messages_max: self.messages_max,
+        }
+    }
+}
+
+/// When to stop asking.
+#[derive(Debug, Clone, Copy)]
+struct Phase {
+    time: Duration,
+    messages_max: u64,
+}
+
+impl Phase {
+    fn is_over(&self, elapsed: Duration, answered: u64) -> bool {
+        elapsed >= self.time || answered >= self.messages_max
+    }
 }
 
 /// What looks at the server while a window is measured.
@@ -80,6 +111,18 @@ pub struct Window {
 }
 
 impl Load {
+    /// The most connections that are open at once.
+    pub fn connections(self) -> usize {
+        match self {
+            Self::Closed {
+                connections, idle, ..
+            } => connections + idle,
+            Self::Open { connections, .. } => connections,
+            Self::Churn { at_once } => at_once,
+            Self::Idle { many, .. } => many,
+        }
+    }
+
     /// Runs the load against `address`, and calls `probe` around the measured window.
     pub fn run(
         self,

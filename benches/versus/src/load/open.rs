@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::crowd::{Crowd, Refill};
-use super::{Probe, Started, Timing, Window};
+use super::{Phase, Probe, Started, Timing, Window};
 
 /// Runs the warm-up, then the measured window; both end with every message answered.
 pub fn run(mut crowd: Crowd, rate: f64, timing: Timing, probe: &mut dyn Probe) -> Result<Window> {
-    ask_for(&mut crowd, rate, timing.warm_up)?;
+    ask_for(&mut crowd, rate, timing.warm_up())?;
     crowd.drain()?;
     crowd.forget();
     probe.begin()?;
     let started = Started::now()?;
-    ask_for(&mut crowd, rate, timing.window)?;
+    ask_for(&mut crowd, rate, timing.window())?;
     crowd.drain()?;
     let share = crowd.slowest_share();
     let window = started.window(crowd.answered(), crowd.latency().clone(), share)?;
@@ -26,12 +26,12 @@ pub fn run(mut crowd: Crowd, rate: f64, timing: Timing, probe: &mut dyn Probe) -
 }
 
 /// Spins between messages: sleeping would make the generator late.
-fn ask_for(crowd: &mut Crowd, rate: f64, time: Duration) -> Result<()> {
+fn ask_for(crowd: &mut Crowd, rate: f64, phase: Phase) -> Result<()> {
     let start = Instant::now();
     let mut next = 0_u64;
     loop {
         let elapsed = start.elapsed();
-        if elapsed >= time {
+        if phase.is_over(elapsed, crowd.answered()) {
             return Ok(());
         }
         while next as f64 <= elapsed.as_secs_f64() * rate {

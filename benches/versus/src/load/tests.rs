@@ -12,6 +12,7 @@ use super::{Load, Message, Probe, Timing, Window};
 const TIMING: Timing = Timing {
     warm_up: Duration::from_millis(10),
     window: Duration::from_millis(50),
+    messages_max: u64::MAX,
 };
 const SMALL: Message = Message {
     bytes: 64,
@@ -86,6 +87,21 @@ fn closed_loops_count_whole_messages() {
         assert!(window.messages >= 4 * depth);
         assert_eq!(window.messages % depth, 0, "whole bursts");
         assert!(window.slowest_share <= 1.0);
+    }
+}
+
+#[test]
+fn a_window_ends_at_its_messages() {
+    let timing = Timing {
+        window: Duration::from_secs(60),
+        messages_max: 500,
+        ..TIMING
+    };
+    for load in [closed(32, false), Load::Churn { at_once: 5 }] {
+        let window = load.run(server(echo), SMALL, timing, &mut Calls::default());
+        let messages = window.expect("an honest server").messages;
+        // The last turn may answer a burst of each connection, and what it asks is answered too.
+        assert!((500..500 + 2 * 4 * 32).contains(&messages), "{messages}");
     }
 }
 

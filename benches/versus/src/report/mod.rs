@@ -25,6 +25,9 @@ pub struct Report {
 /// The lines of one case for a terminal.
 pub fn case_text(outcome: &Outcome) -> String {
     let mut text = format!("\n{}: {}{}\n", outcome.case, outcome.title, rate(outcome));
+    if !outcome.note.is_empty() {
+        text += &format!("  {}\n", outcome.note);
+    }
     if !outcome.entries.is_empty() {
         text += &runs(outcome).text();
     }
@@ -81,6 +84,9 @@ impl Report {
                 outcome.title,
                 rate(outcome)
             );
+            if !outcome.note.is_empty() {
+                text += &format!("{}\n\n", outcome.note);
+            }
             text += &runs(outcome).markdown();
             for (server, reason) in &outcome.skipped {
                 text += &format!("\n{server} skipped: {reason}\n");

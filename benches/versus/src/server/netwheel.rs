@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netwheel::codec::{Codec, LengthField};
+use netwheel::limits::WorkerLimits;
 use netwheel::{
     CloseReason, Context, Executor, Handler, Pipeline, Reactor, Result, RunningServer, Server,
 };
@@ -40,9 +41,17 @@ pub fn serve(args: &ServeArgs) -> io::Result<()> {
 fn start(args: &ServeArgs) -> io::Result<RunningServer> {
     let idle = (args.idle > 0).then(|| Duration::from_secs(args.idle));
     let (mode, pool) = (args.mode, Executor::new(args.pool));
+    let mut limits = WorkerLimits::default();
+    limits.read_buffer_bytes = args.buffer;
     let reactor = Reactor::builder()
+        .limits(limits)
         .workers(args.workers)
         .busy_poll(Duration::from_micros(args.spin));
+    let reactor = if args.pin == 1 {
+        reactor.pin_workers(0..args.workers)
+    } else {
+        reactor
+    };
     let server = Server::new()
         .reactor(reactor)
         .reuse_port(args.reuse_port == 1)
