@@ -181,8 +181,8 @@ impl Executor {
         Ok(())
     }
 
-    pub(crate) fn try_run(&self, task: Task) -> Result<(), Task> {
-        if self.acquire(1, false) == 0 {
+    pub(crate) fn try_run(&self, task: Task, was_waiting: bool) -> Result<(), Task> {
+        if self.acquire(1, was_waiting) == 0 {
             return Err(task);
         }
         self.submit(Work::Task(task));
@@ -342,6 +342,14 @@ impl Pool {
                 }
             }
         }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.receiver.is_empty()
+    }
+
+    fn owes(&self) -> bool {
+        self.owes.load(Ordering::SeqCst)
     }
 
     /// Wakes the workers that are owed it.

@@ -78,11 +78,6 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn driver(&mut self) -> &mut D {
-        &mut self.driver
-    }
-
     /// Turns until told to stop, then closes what is left.
     pub(crate) fn run(&mut self) {
         while !self.stopping {
@@ -514,7 +509,8 @@ impl<D: Driver> Worker<D> {
         self.slots.keys().collect()
     }
 
-    fn close_all(&mut self) {
+    /// Closes every connection at once.
+    pub(crate) fn close_all(&mut self) {
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }
