@@ -310,13 +310,13 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         let Some(deferred) = self.tail.deferred_mut() else {
             return;
         };
-        let Some(pool) = deferred.pool.clone() else {
+        let Some((pool, waiter)) = deferred.pool.clone() else {
             return;
         };
         while let Some(task) = deferred.backlog.pop_front() {
-            if let Err(task) = pool.try_run(task) {
+            if let Err(task) = pool.try_run(task, true) {
                 deferred.backlog.push_front(task);
-                return;
+                return pool.notify_when_free(waiter);
             }
         }
         deferred.pool = None;

@@ -371,7 +371,7 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
         }
         let vacant = deferred.jobs.vacant_entry();
         let task = task(vacant.key(), job, Arc::clone(&outbox));
-        let refused = match pool.try_run(task) {
+        let refused = match pool.try_run(task, false) {
             Ok(()) => None,
             Err(_) if pool.when_full() == WhenFull::Reject => {
                 return Err(Failure::with(CloseReason::OverLimit, "the pool is full"));
@@ -387,7 +387,7 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
         });
         if let Some(task) = refused {
             deferred.backlog.push_back(task);
-            deferred.pool = Some(pool.clone());
+            deferred.pool = Some((pool.clone(), Arc::clone(&outbox)));
             self.state.pause(Pause::JOBS);
             pool.notify_when_free(outbox);
         }

@@ -8,8 +8,8 @@ use slab::Slab;
 
 use super::{Context, Event, Stage};
 use crate::error::Result;
-use crate::executor::Task;
-use crate::handle::{CloseRequest, Entry, Outbox};
+use crate::executor::{Executor, Task};
+use crate::handle::{Announce, CloseRequest, Entry, Outbox};
 
 /// An edit of the chain.
 pub(crate) enum Edit<In: 'static, Out: 'static> {
@@ -71,7 +71,8 @@ pub(crate) struct Deferred<In: 'static, Out: 'static> {
     pub(crate) jobs: Slab<Job<In, Out>>,
     /// Jobs that found the pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
     pub(crate) backlog: VecDeque<Task>,
-    pub(crate) pool: Option<crate::executor::Executor>,
+    /// The pool that they wait for, and who is told when it has room.
+    pub(crate) pool: Option<(Executor, Arc<dyn Announce>)>,
 }
 
 /// The worker's end of the outbox.
