@@ -362,9 +362,11 @@ impl Pool {
     }
 
     fn release(&self, count: usize) {
-        self.queued.fetch_sub(count, Ordering::SeqCst);
+        let left = self.queued.fetch_sub(count, Ordering::SeqCst) - count;
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.notify(count);
+            // One who is told may have gone meanwhile and use nothing. Whatever still runs tells the
+            // next when it is done; when nothing does, nobody would, so all are told.
+            self.notify(if left == 0 { usize::MAX } else { count });
         }
     }
 
