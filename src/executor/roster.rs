@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use super::{Crew, Executor, Pool, run};
+use super::shared::Shared;
+use super::{Crew, Executor};
 use crate::limits::EXECUTOR_MESSAGES_MAX;
 use crate::sync::lock;
 
@@ -10,7 +11,7 @@ use crate::sync::lock;
 ///
 /// A pool that is made from one of them by [`Executor::queue_max`] is on the roster too.
 #[derive(Clone, Default)]
-pub(crate) struct Roster(Arc<Mutex<Vec<Weak<Pool>>>>);
+pub(crate) struct Roster(Arc<Mutex<Vec<Weak<Shared>>>>);
 
 impl Roster {
     /// A pool without threads.
@@ -18,7 +19,7 @@ impl Roster {
         Executor::with(Crew::Roster(self.clone()), EXECUTOR_MESSAGES_MAX)
     }
 
-    pub(super) fn add(&self, pool: &Arc<Pool>) {
+    pub(super) fn add(&self, pool: &Arc<Shared>) {
         let mut pools = lock(&self.0);
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(pool));
@@ -48,7 +49,7 @@ impl Roster {
         }) else {
             return false;
         };
-        run(Some(&pool), work, false);
+        pool.run(work, false);
         true
     }
 }

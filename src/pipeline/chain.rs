@@ -339,22 +339,14 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         self.settle(state, turn)
     }
 
-    /// Tries jobs again that found the pool full.
+    /// Tries jobs again that found their pool full.
     fn retry_jobs(&mut self, state: &mut State) {
         let Some(deferred) = self.tail.deferred_mut() else {
             return;
         };
-        let Some(pool) = deferred.pool.clone() else {
-            return;
-        };
-        while let Some(task) = deferred.backlog.pop_front() {
-            if let Err(task) = pool.try_run(task) {
-                deferred.backlog.push_front(task);
-                return;
-            }
+        if deferred.retry_jobs() {
+            state.resume(Pause::JOBS);
         }
-        deferred.pool = None;
-        state.resume(Pause::JOBS);
     }
 }
 
