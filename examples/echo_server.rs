@@ -42,11 +42,9 @@ fn main() -> ExitCode {
     let flags: Flags = support::flags::parse();
     support::run(|| {
         let pool = (flags.pool > 0).then(|| Executor::new(flags.pool));
-        let (framed, lanes) = (flags.framed, pool.clone());
-        let server = Server::new().pipeline(move |_peer| echo(framed, lanes.as_ref()));
-        support::serve(&flags.server, server, |stats| {
-            stats.pool_queued = pool.as_ref().map_or(0, Executor::queued) as u64;
-        })
+        let framed = flags.framed;
+        let server = Server::new().pipeline(move |_peer| echo(framed, pool.as_ref()));
+        support::serve(&flags.server, server, |_stats| {})
     })
 }
 

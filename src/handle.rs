@@ -16,7 +16,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,8 +43,6 @@ pub(crate) struct Outbox<Out> {
     /// Bytes encoded and not yet written; told by the worker when it has changed.
     output_bytes: AtomicUsize,
     room: OutputRoom,
-    /// Whether the connection is among those who wait for room in a pool.
-    waits_for_pool: AtomicBool,
 }
 
 struct Queue<Out> {
@@ -132,7 +130,6 @@ impl<Out> Outbox<Out> {
             waiting_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
             room,
-            waits_for_pool: AtomicBool::new(false),
         })
     }
 
@@ -271,10 +268,6 @@ pub(crate) trait Announce: Send + Sync {
     fn request_close(&self, request: CloseRequest);
     /// Makes the worker look at the connection.
     fn ready(&self);
-    /// Notes that the connection waits for room in a pool; `false` when it does already.
-    fn begin_wait(&self) -> bool;
-    /// There is room.
-    fn end_wait(&self);
 }
 
 impl<Out: Send> Announce for Outbox<Out> {
@@ -293,15 +286,6 @@ impl<Out: Send> Announce for Outbox<Out> {
 
     fn ready(&self) {
         lock(&self.queue).announce();
-    }
-
-    fn begin_wait(&self) -> bool {
-        !self.waits_for_pool.swap(true, Ordering::SeqCst)
-    }
-
-    fn end_wait(&self) {
-        self.waits_for_pool.store(false, Ordering::SeqCst);
-        self.ready();
     }
 }
 

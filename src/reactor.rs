@@ -515,10 +515,7 @@ impl Network for System {
     }
 
     fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        for door in &self.doors {
-            stats.add_worker(&door.stats);
-        }
+        let mut stats = Stats::of_workers(self.doors.iter().map(|door| &*door.stats));
         stats.add_acceptor(&self.accept_stats);
         stats
     }

@@ -3,9 +3,12 @@
 //! Every worker has counters of its own that only it writes; whoever asks adds them up.
 
 use std::fmt;
+use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, Weak};
 
 use crate::error::CloseReason;
+use crate::sync::lock;
 
 /// A number that one thread writes and any thread reads: a plain load and store, no locked instruction.
 #[derive(Debug, Default)]
@@ -27,7 +30,7 @@ impl Counter {
 }
 
 /// The counters of one worker; aligned so that no two workers write one cache line (or pair of them).
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct WorkerStats {
     pub(crate) accepted: Counter,
@@ -42,10 +45,41 @@ pub(crate) struct WorkerStats {
     pub(crate) stale_events: Counter,
     pub(crate) timers_live: Counter,
     pub(crate) panics: Counter,
+    /// Caught on threads of pools, which write it; hence not a [`Counter`].
+    pub(crate) pool_panics: AtomicU64,
     pub(crate) loop_turns: Counter,
     pub(crate) closes: [Counter; CloseReason::ALL.len()],
+    /// The pools that connections of the worker use, or have used.
+    pools: Mutex<Vec<Weak<dyn Gauge>>>,
     /// Connections on the worker and on their way to it. Written by the acceptor too, hence not a [`Counter`].
     pub(crate) connections: Connections,
+}
+
+impl fmt::Debug for WorkerStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerStats").finish_non_exhaustive()
+    }
+}
+
+/// A figure that somebody else keeps, of this moment.
+pub(crate) trait Gauge: Send + Sync {
+    fn value(&self) -> u64;
+}
+
+impl WorkerStats {
+    /// Remembers a pool, for as long as it lives: once a connection, never once a message.
+    pub(crate) fn know_pool(&self, pool: Weak<dyn Gauge>) {
+        let mut pools = lock(&self.pools);
+        if !pools.iter().any(|known| is_same(known, &pool)) {
+            pools.retain(|known| known.strong_count() > 0);
+            pools.push(pool);
+        }
+    }
+}
+
+/// Whether both are the same pool; its address does not change while somebody knows it.
+fn is_same(one: &Weak<dyn Gauge>, other: &Weak<dyn Gauge>) -> bool {
+    ptr::addr_eq(one.as_ptr(), other.as_ptr())
 }
 
 /// Connections on one worker, on a cache line of its own.
@@ -105,8 +139,8 @@ pub struct Stats {
     pub stale_events: u64,
     /// Timers armed at this moment.
     pub timers_live: u64,
-    /// Messages and jobs waiting in pools. A reactor does not know which pools its pipelines use: zero
-    /// until the program adds [`Executor::queued`](crate::Executor::queued).
+    /// Messages and jobs waiting or running, at this moment, in the pools that connections have used:
+    /// all of a pool's, also where it serves others too.
     pub pool_queued: u64,
     /// Panics caught in handlers, stages, codecs and jobs.
     pub panics: u64,
@@ -128,7 +162,26 @@ impl Stats {
         (self.accepted + self.connected).saturating_sub(self.closed)
     }
 
-    pub(crate) fn add_worker(&mut self, worker: &WorkerStats) {
+    /// What these workers have counted, and what waits in their pools, each counted once.
+    pub(crate) fn of_workers<'a, W>(workers: W) -> Self
+    where
+        W: IntoIterator<Item = &'a WorkerStats>,
+    {
+        let (mut stats, mut pools) = (Self::default(), Vec::new());
+        for worker in workers {
+            stats.add_worker(worker);
+            for pool in lock(&worker.pools).iter() {
+                if !pools.iter().any(|known| is_same(known, pool)) {
+                    pools.push(Weak::clone(pool));
+                }
+            }
+        }
+        let live = pools.iter().filter_map(Weak::upgrade);
+        stats.pool_queued = live.map(|pool| pool.value()).sum();
+        stats
+    }
+
+    fn add_worker(&mut self, worker: &WorkerStats) {
         self.accepted += worker.accepted.value();
         self.connected += worker.connected.value();
         self.bytes_in += worker.bytes_in.value();
@@ -139,7 +192,7 @@ impl Stats {
         self.accept_errors += worker.accept_errors.value();
         self.stale_events += worker.stale_events.value();
         self.timers_live += worker.timers_live.value();
-        self.panics += worker.panics.value();
+        self.panics += worker.panics.value() + worker.pool_panics.load(Ordering::Relaxed);
         self.loop_turns += worker.loop_turns.value();
         for (sum, counter) in self.closes.iter_mut().zip(&worker.closes) {
             *sum += counter.value();

@@ -341,9 +341,7 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
     /// What the connection has counted: messages, decode errors, panics.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        stats.add_worker(&self.turn.stats);
-        stats
+        Stats::of_workers([&*self.turn.stats])
     }
 }
 

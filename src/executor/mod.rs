@@ -9,25 +9,27 @@
 
 mod parking;
 mod roster;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, Weak};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Sender, bounded};
 use log::{error, warn};
 
-use self::parking::Parking;
-use crate::handle::Announce;
+use self::shared::Shared;
 use crate::limits::{EXECUTOR_MESSAGES_MAX, executor_threads_default};
 use crate::mailbox::Mailbox;
+use crate::stats::Gauge;
 use crate::sync::lock;
 use crate::thread_role;
 
 pub(crate) use roster::Roster;
+pub(crate) use waiting::Waiter;
 
 /// A job for any thread.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
@@ -36,8 +38,8 @@ pub(crate) type Task = Box<dyn FnOnce() + Send>;
 pub(crate) trait RunLane: Send + Sync {
     /// Handles what waits, at most a lane's worth; submits itself again when there is more.
     ///
-    /// With `quiet`, wake-ups of workers may be [owed](Executor::owe): somebody else will pay them even
-    /// if a handler blocks.
+    /// With `quiet`, wake-ups of workers are better [owed](Executor::owe): a thread is on its way that
+    /// may pay for many at once.
     fn run(self: Arc<Self>, quiet: bool);
 }
 
@@ -70,7 +72,8 @@ pub enum WhenFull {
 /// A bounded pool of threads for handlers and jobs that may block.
 ///
 /// A clone is another handle to the same threads. The threads start with the first work and end when
-/// the last handle is dropped (which waits for them, unless it happens on one of the crate's threads).
+/// the last handle is dropped, which waits for the work that was let in, unless it happens on one of the
+/// crate's threads. Pipelines of the pool hold handles too.
 ///
 /// Threads: any. Cost: a channel operation per lane and burst, not per message. Limit:
 /// [`EXECUTOR_MESSAGES_MAX`] messages and jobs waiting, unless configured.
@@ -85,24 +88,14 @@ pub struct Executor {
     when_full: WhenFull,
 }
 
+/// A pool's threads, and the only way to give them work: they end when it goes.
 struct Pool {
+    shared: Arc<Shared>,
     sender: Option<Sender<Work>>,
-    receiver: Receiver<Work>,
-    parking: Arc<Parking>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     crew: Crew,
     started: Once,
-    queued: AtomicUsize,
-    queued_max: usize,
-    waiters: Mutex<VecDeque<Arc<dyn Announce>>>,
-    waiting: AtomicUsize,
-    /// Workers that are to be woken: at most one entry for each.
-    owed: Mutex<Vec<Arc<Mailbox>>>,
-    owes: AtomicBool,
 }
-
-/// Lanes after which a thread pays the wake-ups that it owes, however much work there still is.
-const LANES_OWED_MAX: usize = 16;
 
 impl Executor {
     /// A pool of `threads` threads; zero means the default, twice the cores and at least four.
@@ -118,23 +111,17 @@ impl Executor {
 
     fn with(crew: Crew, queued_max: usize) -> Self {
         let (sender, receiver) = bounded(queued_max);
+        let shared = Arc::new(Shared::new(receiver, queued_max));
+        if let Crew::Roster(roster) = &crew {
+            roster.add(&shared);
+        }
         let pool = Arc::new(Pool {
+            shared,
             sender: Some(sender),
-            receiver,
-            parking: Arc::default(),
             threads: Mutex::new(Vec::new()),
             crew,
             started: Once::new(),
-            queued: AtomicUsize::new(0),
-            queued_max,
-            waiters: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            owed: Mutex::default(),
-            owes: AtomicBool::new(false),
         });
-        if let Crew::Roster(roster) = &pool.crew {
-            roster.add(&pool);
-        }
         Self {
             pool,
             when_full: WhenFull::default(),
@@ -162,7 +149,7 @@ impl Executor {
     /// Messages and jobs that wait or run at this moment.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.pool.queued.load(Ordering::Relaxed)
+        self.pool.shared.queued()
     }
 
     /// Runs `job` on a thread of the pool, without blocking for room.
@@ -174,59 +161,41 @@ impl Executor {
     ///
     /// Gives the job back when the pool is full.
     pub fn try_execute<J: FnOnce() + Send + 'static>(&self, job: J) -> Result<(), J> {
-        if self.acquire(1, false) == 0 {
+        if !self.acquire_one() {
             return Err(job);
         }
-        self.submit(Work::Task(Box::new(job)));
+        self.run_admitted(Box::new(job));
         Ok(())
     }
 
-    pub(crate) fn try_run(&self, task: Task, was_waiting: bool) -> Result<(), Task> {
-        if self.acquire(1, was_waiting) == 0 {
-            return Err(task);
-        }
+    /// Lets one job of a newcomer in, if there is room; [`run_admitted`](Self::run_admitted) takes it.
+    pub(crate) fn acquire_one(&self) -> bool {
+        self.pool.shared.acquire_new(1) == 1
+    }
+
+    /// Runs a job that was let in.
+    pub(crate) fn run_admitted(&self, task: Task) {
         self.submit(Work::Task(task));
-        Ok(())
     }
 
     pub(crate) fn when_full(&self) -> WhenFull {
         self.when_full
     }
 
-    /// Lets in up to `want` messages; answers how many. Newcomers queue up behind those who wait.
-    pub(crate) fn acquire(&self, want: usize, was_waiting: bool) -> usize {
-        let pool = &*self.pool;
-        if !was_waiting && pool.waiting.load(Ordering::SeqCst) > 0 {
-            return 0;
-        }
-        let mut granted = 0;
-        let _ = pool
-            .queued
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| {
-                granted = want.min(pool.queued_max.saturating_sub(queued));
-                Some(queued + granted)
-            });
-        granted
+    /// Who lets messages and jobs in, and waits for room where there is none.
+    pub(crate) fn waiter(&self) -> Waiter {
+        Waiter::new(Arc::clone(&self.pool.shared))
+    }
+
+    /// What waits in the pool, to be told with the counters of the workers that use it.
+    pub(crate) fn gauge(&self) -> Weak<dyn Gauge> {
+        let shared: Weak<Shared> = Arc::downgrade(&self.pool.shared);
+        shared
     }
 
     /// Counts out what has been handled, and tells as many who wait for room.
     pub(crate) fn release(&self, count: usize) {
-        self.pool.release(count);
-    }
-
-    /// Tells `waiter` once there is room.
-    pub(crate) fn notify_when_free(&self, waiter: Arc<dyn Announce>) {
-        let pool = &*self.pool;
-        if !waiter.begin_wait() {
-            return;
-        }
-        lock(&pool.waiters).push_back(waiter);
-        pool.waiting.fetch_add(1, Ordering::SeqCst);
-        // Room that came between the refusal and now was told to nobody. Whoever frees room looks for
-        // waiters afterwards, so one of the two sees the other.
-        if pool.queued.load(Ordering::SeqCst) < pool.queued_max {
-            pool.notify(1);
-        }
+        self.pool.shared.release(count);
     }
 
     /// Hands over a lane that holds at least one message which was let in.
@@ -242,13 +211,12 @@ impl Executor {
 
     /// Calls a thread for work that was submitted quietly.
     pub(crate) fn call(&self) {
-        self.pool.parking.work_came();
+        self.pool.shared.parking.work_came();
     }
 
-    /// Notes that a worker is to be woken, by the next thread that pays.
+    /// Notes that a worker is to be woken, by the next thread that pays: at once where none comes.
     pub(crate) fn owe(&self, mailbox: Arc<Mailbox>) {
-        lock(&self.pool.owed).push(mailbox);
-        self.pool.owes.store(true, Ordering::SeqCst);
+        self.pool.shared.owe(mailbox);
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -275,65 +243,15 @@ impl Executor {
     }
 }
 
-/// A thread of the pool: ends once the last handle has gone and all that was let in is done.
-fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Pool>) {
-    let pay = || {
-        if let Some(pool) = pool.upgrade() {
-            pool.pay();
-        }
-    };
-    let mut lanes_owed = 0;
-    loop {
-        match receiver.try_recv() {
-            Ok(work) => {
-                parking.work_found(receiver);
-                // Nobody else may come for a long while, and this handler may block.
-                let quiet = parking.is_one_coming();
-                if !quiet || lanes_owed >= LANES_OWED_MAX {
-                    pay();
-                    lanes_owed = 0;
-                }
-                lanes_owed += usize::from(quiet);
-                run(pool.upgrade().as_deref(), work, quiet);
-            }
-            Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) => {
-                pay();
-                lanes_owed = 0;
-                parking.park(receiver);
-                // Whoever called this thread may be in a handler that blocks by now.
-                pay();
-            }
-        }
-    }
-}
-
-/// Does a piece of work; without a pool, what was let in before the last handle went.
-fn run(pool: Option<&Pool>, work: Work, quiet: bool) {
-    match work {
-        Work::Lane(lane) => lane.run(quiet),
-        Work::Task(task) => {
-            // A panic has been told to the connection already where there is one.
-            if catch_unwind(AssertUnwindSafe(task)).is_err() {
-                error!(target: "netwheel::executor", "a job of the pool panicked");
-            }
-            if let Some(pool) = pool {
-                pool.release(1);
-            }
-        }
-    }
-}
-
 impl Pool {
-    fn start(self: &Arc<Self>) {
+    fn start(&self) {
         let Crew::Threads(count) = self.crew else {
             return;
         };
         let mut threads = lock(&self.threads);
         for index in 0..count {
-            let (receiver, parking) = (self.receiver.clone(), Arc::clone(&self.parking));
-            let pool = Arc::downgrade(self);
-            let body = move || run_until_closed(&receiver, &parking, &pool);
+            let shared = Arc::clone(&self.shared);
+            let body = move || shared.run_until_closed();
             let builder = thread::Builder::new().name(format!("netwheel-pool-{index}"));
             match builder.spawn(body) {
                 Ok(thread) => threads.push(thread),
@@ -343,51 +261,13 @@ impl Pool {
             }
         }
     }
-
-    fn has_work(&self) -> bool {
-        !self.receiver.is_empty()
-    }
-
-    fn owes(&self) -> bool {
-        self.owes.load(Ordering::SeqCst)
-    }
-
-    /// Wakes the workers that are owed it.
-    fn pay(&self) {
-        if self.owes.swap(false, Ordering::SeqCst) {
-            for mailbox in lock(&self.owed).drain(..) {
-                mailbox.pay();
-            }
-        }
-    }
-
-    fn release(&self, count: usize) {
-        let left = self.queued.fetch_sub(count, Ordering::SeqCst) - count;
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            // One who is told may have gone meanwhile and use nothing. Whatever still runs tells the
-            // next when it is done; when nothing does, nobody would, so all are told.
-            self.notify(if left == 0 { usize::MAX } else { count });
-        }
-    }
-
-    fn notify(&self, count: usize) {
-        let told: Vec<_> = {
-            let mut waiters = lock(&self.waiters);
-            let count = count.min(waiters.len());
-            self.waiting.fetch_sub(count, Ordering::SeqCst);
-            waiters.drain(..count).collect()
-        };
-        for waiter in told {
-            waiter.end_wait();
-        }
-    }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.pay();
+        self.shared.pay();
         self.sender = None;
-        self.parking.close();
+        self.shared.parking.close();
         let threads = std::mem::take(&mut *lock(&self.threads));
         let current = thread::current().id();
         // Neither an I/O thread nor a thread of the pool itself may wait for a handler to end.

@@ -45,16 +45,22 @@ impl Parking {
         }
     }
 
-    /// A thread has found work: it searches no more, and calls the next if there is more to do.
+    /// A thread has found work: it searches no more, and calls the next if there is more to do. It pays
+    /// what is owed then, unless [another comes](Self::is_one_coming).
     pub(super) fn work_found<T>(&self, work: &Receiver<T>) {
         // Whoever finds work relieves the one that was called for it, whichever of them it is. The
         // look at the queue comes after: work that came meanwhile was left to the searcher.
+        self.search_ended();
+        if !work.is_empty() {
+            self.work_came();
+        }
+    }
+
+    /// A thread searches no more; it pays what is owed then, before it [parks](Self::park) or ends.
+    pub(super) fn search_ended(&self) {
         if self.searching.load(Ordering::SeqCst) > 0 {
             self.searching.store(0, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-        }
-        if !work.is_empty() {
-            self.work_came();
         }
     }
 
@@ -76,10 +82,10 @@ impl Parking {
         self.wake.notify_one();
     }
 
-    /// Sleeps until called, unless work comes meanwhile or the pool has closed.
+    /// Sleeps until called, unless work comes meanwhile or the pool has closed; the thread's search has
+    /// [ended](Self::search_ended).
     pub(super) fn park<T>(&self, work: &Receiver<T>) {
         let mut beds = lock(&self.beds);
-        self.searching.store(0, Ordering::SeqCst);
         self.asleep.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if !work.is_empty() || beds.closed {
@@ -90,6 +96,13 @@ impl Parking {
             beds = self.wake.wait(beds).unwrap_or_else(PoisonError::into_inner);
         }
         beds.called = beds.called.saturating_sub(1);
+    }
+
+    /// Whether so many threads sleep.
+    #[cfg(test)]
+    pub(super) fn all_asleep(&self, threads: usize) -> bool {
+        let _beds = lock(&self.beds);
+        self.asleep.load(Ordering::SeqCst) == threads
     }
 
     /// Wakes all threads for good.

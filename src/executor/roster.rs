@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use super::{Crew, Executor, Pool, run};
+use super::shared::Shared;
+use super::{Crew, Executor};
 use crate::limits::EXECUTOR_MESSAGES_MAX;
 use crate::sync::lock;
 
@@ -10,7 +11,7 @@ use crate::sync::lock;
 ///
 /// A pool that is made from one of them by [`Executor::queue_max`] is on the roster too.
 #[derive(Clone, Default)]
-pub(crate) struct Roster(Arc<Mutex<Vec<Weak<Pool>>>>);
+pub(crate) struct Roster(Arc<Mutex<Vec<Weak<Shared>>>>);
 
 impl Roster {
     /// A pool without threads.
@@ -18,21 +19,21 @@ impl Roster {
         Executor::with(Crew::Roster(self.clone()), EXECUTOR_MESSAGES_MAX)
     }
 
-    pub(super) fn add(&self, pool: &Arc<Pool>) {
+    pub(super) fn add(&self, pool: &Arc<Shared>) {
         let mut pools = lock(&self.0);
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(pool));
     }
 
     /// The pools that are still held, in the order in which they were made.
-    fn pools(&self) -> Vec<Arc<Pool>> {
+    fn pools(&self) -> Vec<Arc<Shared>> {
         lock(&self.0).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// How many pools have work.
     pub(crate) fn busy(&self) -> usize {
         let pools = lock(&self.0);
-        let busy = |pool: &&Weak<Pool>| pool.upgrade().is_some_and(|pool| pool.has_work());
+        let busy = |pool: &&Weak<Shared>| pool.upgrade().is_some_and(|pool| pool.has_work());
         pools.iter().filter(busy).count()
     }
 
@@ -45,7 +46,7 @@ impl Roster {
             return false;
         };
         if let Ok(work) = pool.receiver.try_recv() {
-            run(Some(&pool), work, quiet);
+            pool.run(work, quiet);
         }
         true
     }

@@ -344,16 +344,9 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         let Some(deferred) = self.tail.deferred_mut() else {
             return;
         };
-        while let Some(mut waiting) = deferred.backlog.pop_front() {
-            let Err(task) = waiting.pool.try_run(waiting.task, true) else {
-                continue;
-            };
-            waiting.task = task;
-            // Somebody else took the room, or more of it: the connection gets in line again.
-            waiting.pool.notify_when_free(Arc::clone(&waiting.waiter));
-            return deferred.backlog.push_front(waiting);
+        if deferred.retry_jobs() {
+            state.resume(Pause::JOBS);
         }
-        state.resume(Pause::JOBS);
     }
 }
 

@@ -4,11 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::stage::{Flow, Slot};
 use super::state::{Closing, Pause, State};
-use super::tail::{Action, Edit, Job, Outlet, Place, Tail, Waiting};
+use super::tail::{Action, Edit, Job, Outlet, Place, Tail};
 use super::timers::Due;
 use super::turn::Turn;
 use super::{AnyPipeline, Attributes, Event, Stage, TimerKey};
@@ -22,6 +23,7 @@ use crate::executor::{Executor, Task, WhenFull};
 use crate::handle::{Announce, ConnectionHandle, Entry, JobResult, Outbox, refuse};
 use crate::id::ConnectionId;
 use crate::limits::LANE_MESSAGES_MAX;
+use crate::stats::WorkerStats;
 
 /// The encoding half of a codec, behind one virtual call a message.
 pub(crate) trait Encode<Out> {
@@ -454,22 +456,22 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
         D: FnOnce(&mut Context<'_, In, Out>, T) -> Result<()> + 'static,
     {
         let outbox: Arc<dyn Announce> = self.outlet().outbox.clone();
+        self.turn.stats.know_pool(pool.gauge());
         let deferred = self.tail.deferred();
-        if deferred.backlog.len() >= LANE_MESSAGES_MAX {
+        if deferred.backlog_len() >= LANE_MESSAGES_MAX {
             return Err(Failure::with(
                 CloseReason::OverLimit,
                 "too many jobs wait for the pool",
             ));
         }
+        // No job overtakes those of its connection that wait.
+        let admitted = !deferred.has_backlog(pool) && pool.acquire_one();
+        if !admitted && pool.when_full() == WhenFull::Reject {
+            return Err(Failure::with(CloseReason::OverLimit, "the pool is full"));
+        }
         let vacant = deferred.jobs.vacant_entry();
-        let task = task(vacant.key(), job, Arc::clone(&outbox));
-        let refused = match pool.try_run(task, false) {
-            Ok(()) => None,
-            Err(_) if pool.when_full() == WhenFull::Reject => {
-                return Err(Failure::with(CloseReason::OverLimit, "the pool is full"));
-            }
-            Err(task) => Some(task),
-        };
+        let stats = Arc::clone(&self.turn.stats);
+        let task = task(vacant.key(), job, Arc::clone(&outbox), stats);
         vacant.insert(Job {
             owner: self.owner,
             done: Some(Box::new(move |cx, value| match value.downcast() {
@@ -477,14 +479,11 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
                 Err(_) => unreachable!("a job's result has the job's type"),
             })),
         });
-        if let Some(task) = refused {
-            deferred.backlog.push_back(Waiting {
-                pool: pool.clone(),
-                task,
-                waiter: Arc::clone(&outbox),
-            });
+        if admitted {
+            pool.run_admitted(task);
+        } else {
+            deferred.keep(pool, task, outbox);
             self.state.pause(Pause::JOBS);
-            pool.notify_when_free(outbox);
         }
         Ok(())
     }
@@ -495,9 +494,13 @@ fn task<T: Send + 'static>(
     key: usize,
     job: impl FnOnce() -> T + Send + 'static,
     outbox: Arc<dyn Announce>,
+    stats: Arc<WorkerStats>,
 ) -> Task {
     Box::new(move || {
         let value = catch_unwind(AssertUnwindSafe(job)).ok();
+        if value.is_none() {
+            stats.pool_panics.fetch_add(1, Ordering::Relaxed);
+        }
         let value = value.map(|value| Box::new(value) as Box<dyn Any + Send>);
         outbox.push_result(JobResult { job: key, value });
     })

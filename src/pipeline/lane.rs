@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::handler::Terminal;
 use super::state::Pause;
@@ -23,10 +23,11 @@ use super::turn::Turn;
 use super::{Context, Event};
 use crate::address::Address;
 use crate::error::{CloseReason, Failure, Result, TrySendError};
-use crate::executor::{Executor, RunLane, WhenFull};
+use crate::executor::{Executor, RunLane, Waiter, WhenFull};
 use crate::handle::{Announce, CloseRequest, ConnectionHandle, Entry, FROM_HANDLE};
 use crate::id::ConnectionId;
 use crate::limits::{ConnectionLimits, LANE_MESSAGES_MAX};
+use crate::stats::WorkerStats;
 use crate::sync::lock;
 
 /// Messages handed over at once; more would wait for the end of a long read.
@@ -188,6 +189,8 @@ struct Work<In, Out, H> {
     batch: VecDeque<In>,
     answers: Vec<Entry<Out>>,
     answers_bytes: usize,
+    /// Messages of the batch that were handled, and are still to be counted out.
+    handled: usize,
 }
 
 /// The way back to the connection.
@@ -195,12 +198,27 @@ struct Line<Out> {
     handle: ConnectionHandle<Out>,
     weigh: fn(&Out) -> usize,
     limits: ConnectionLimits,
+    /// The worker's, for what happens on the pool.
+    stats: Arc<WorkerStats>,
 }
 
 impl<Out> Line<Out> {
     /// Whether answers wait because the peer does not read them.
     fn is_congested(&self) -> bool {
         self.handle.queued_bytes() > self.limits.high_water_bytes
+    }
+
+    fn note_panic(&self, of: &str) {
+        self.stats.pool_panics.fetch_add(1, Ordering::Relaxed);
+        log::error!(target: "netwheel::executor", "{} {}: {of} panicked",
+            self.handle.id(), self.handle.peer());
+    }
+
+    /// Drops a message or a handler; a panic in its destructor is noted and goes no further.
+    fn drop_quietly<T>(&self, value: T) {
+        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            self.note_panic(std::any::type_name::<T>());
+        }
     }
 }
 
@@ -222,6 +240,7 @@ where
                 batch: VecDeque::new(),
                 answers: Vec::new(),
                 answers_bytes: 0,
+                handled: 0,
             }),
             line: OnceLock::new(),
             executor: executor.clone(),
@@ -249,16 +268,15 @@ where
     }
 
     fn handle_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
-        let mut handled = 0;
         while let Some(message) = work.batch.pop_front() {
             let dead = self.dead.load(Ordering::Relaxed);
             // Looked at before the first, too: it may be the answers to an earlier batch that wait.
             if !dead && line.is_congested() {
                 work.batch.push_front(message);
-                self.count_out(line, handled);
+                self.count_out(line, std::mem::take(&mut work.handled));
                 return self.park(line, work);
             }
-            handled += 1;
+            work.handled += 1;
             if dead {
                 continue;
             }
@@ -268,11 +286,24 @@ where
                 self.dead.store(true, Ordering::Relaxed);
                 line.handle.0.request_close(request);
             }
-            if handled == COUNTED_OUT_TOGETHER {
-                self.count_out(line, std::mem::take(&mut handled));
+            if work.handled == COUNTED_OUT_TOGETHER {
+                self.count_out(line, std::mem::take(&mut work.handled));
             }
         }
-        self.count_out(line, handled);
+        self.count_out(line, std::mem::take(&mut work.handled));
+    }
+
+    /// A destructor has panicked in the middle of a batch: ends the connection, and counts out the rest.
+    fn abandon_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>) {
+        line.note_panic(std::any::type_name::<H>());
+        self.dead.store(true, Ordering::Relaxed);
+        let request = CloseRequest::AfterFlush(CloseReason::Panic);
+        line.handle.0.request_close(request);
+        while let Some(message) = work.batch.pop_front() {
+            work.handled += 1;
+            line.drop_quietly(message);
+        }
+        self.count_out(line, std::mem::take(&mut work.handled));
     }
 
     fn send_answers(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
@@ -351,11 +382,23 @@ where
                 Some(CloseRequest::AfterFlush(failure.reason()))
             }
             Err(_) => {
-                log::error!(target: "netwheel::executor", "{} {}: handler {} panicked",
-                    line.handle.id(), line.handle.peer(), std::any::type_name::<H>());
+                line.note_panic(std::any::type_name::<H>());
                 Some(CloseRequest::AfterFlush(CloseReason::Panic))
             }
         }
+    }
+}
+
+/// The last to let go of a lane may be a thread of the pool: no destructor ends it.
+impl<In, Out, H> Drop for Lane<In, Out, H> {
+    fn drop(&mut self) {
+        let Some(line) = self.line.get() else { return };
+        let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while let Some(message) = queue.messages.pop_front() {
+            line.drop_quietly(message);
+        }
+        let work = self.work.get_mut().unwrap_or_else(PoisonError::into_inner);
+        line.drop_quietly(work.handler.take());
     }
 }
 
@@ -373,9 +416,13 @@ where
         {
             let mut work = lock(&self.work);
             std::mem::swap(&mut lock(&self.queue).messages, &mut work.batch);
-            self.handle_batch(line, &mut work, quiet);
+            let work = &mut *work;
+            let batch = || self.handle_batch(line, work, quiet);
+            if catch_unwind(AssertUnwindSafe(batch)).is_err() {
+                self.abandon_batch(line, work);
+            }
             if self.dead.load(Ordering::Relaxed) {
-                work.handler = None;
+                line.drop_quietly(work.handler.take());
             }
         }
         let mut queue = lock(&self.queue);
@@ -395,6 +442,7 @@ pub(crate) struct LaneEnd<In: 'static, Out: 'static, H> {
     lane: Arc<Lane<In, Out, H>>,
     /// Messages on their way to the lane; some stay here while it has no room.
     staged: VecDeque<In>,
+    waiter: Waiter,
     reject: Option<Reject<In, Out>>,
 }
 
@@ -406,6 +454,7 @@ where
 {
     pub(crate) fn new(lane: Arc<Lane<In, Out, H>>, reject: Option<Reject<In, Out>>) -> Self {
         Self {
+            waiter: lane.executor.waiter(),
             lane,
             staged: VecDeque::new(),
             reject,
@@ -414,16 +463,17 @@ where
 
     /// Hands over what is staged, as far as there is room; pauses reading, or rejects, when there is not.
     fn commit(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
-        let was_waiting = cx.state.is_paused_by(Pause::LANE);
         loop {
             if self.is_congested_and_parked(cx) {
+                // What was told of room leaves it to the next.
+                self.waiter.give_up();
                 cx.state.pause(Pause::LANE);
                 return Ok(());
             }
             // A lane that is just parking is counted out after its messages can be taken back.
             let room = LANE_MESSAGES_MAX.saturating_sub(self.lane.queued.load(Ordering::SeqCst));
             let want = self.staged.len().min(room);
-            let granted = self.lane.executor.acquire(want, was_waiting);
+            let granted = self.waiter.acquire(want);
             if granted > 0 && !self.lane.push(cx.turn, &mut self.staged, granted) {
                 self.lane.executor.release(granted);
                 continue;
@@ -438,7 +488,7 @@ where
             cx.state.pause(Pause::LANE);
             if granted < want {
                 let waiter: Arc<dyn Announce> = cx.outlet().outbox.clone();
-                self.lane.executor.notify_when_free(waiter);
+                self.waiter.wait(waiter);
                 return Ok(());
             }
             if !self.tell_below(LANE_MESSAGES_MAX / 2 + 1) {
@@ -494,7 +544,9 @@ where
             handle: cx.handle(),
             weigh: cx.encoder.weigher(),
             limits: cx.state.options.limits.clone(),
+            stats: Arc::clone(&cx.turn.stats),
         };
+        cx.turn.stats.know_pool(self.lane.executor.gauge());
         let _ = self.lane.line.set(line);
         Ok(())
     }

@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::{Context, Event, Stage};
 use crate::error::Result;
-use crate::executor::{Executor, Task};
+use crate::executor::{Executor, Task, Waiter};
 use crate::handle::{Announce, CloseRequest, Entry, Outbox};
 use crate::mailbox::Mailbox;
 
@@ -61,14 +61,6 @@ pub(crate) struct Job<In: 'static, Out: 'static> {
     pub(crate) done: Option<Done<In, Out>>,
 }
 
-/// A job that found its pool full.
-pub(crate) struct Waiting {
-    pub(crate) pool: Executor,
-    pub(crate) task: Task,
-    /// Whom the pool tells of room.
-    pub(crate) waiter: Arc<dyn Announce>,
-}
-
 /// The typed, per-connection part of what callbacks see; both halves only exist once they are used.
 pub(crate) struct Tail<In: 'static, Out: 'static> {
     deferred: Option<Box<Deferred<In, Out>>>,
@@ -78,8 +70,74 @@ pub(crate) struct Tail<In: 'static, Out: 'static> {
 pub(crate) struct Deferred<In: 'static, Out: 'static> {
     pub(crate) actions: VecDeque<Action<In, Out>>,
     pub(crate) jobs: Slab<Job<In, Out>>,
-    /// Jobs that found their pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
-    pub(crate) backlog: VecDeque<Waiting>,
+    /// Jobs that found their pool full, by pool; at most
+    /// [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX) in all.
+    pub(crate) backlogs: Vec<Backlog>,
+}
+
+/// The jobs of a connection that found one pool full.
+pub(crate) struct Backlog {
+    pool: Executor,
+    waiter: Waiter,
+    /// Whom to tell of room.
+    who: Arc<dyn Announce>,
+    tasks: VecDeque<Task>,
+}
+
+impl<In: 'static, Out: 'static> Deferred<In, Out> {
+    /// Jobs that found their pool full.
+    pub(crate) fn backlog_len(&self) -> usize {
+        let lens = self.backlogs.iter().map(|backlog| backlog.tasks.len());
+        lens.sum()
+    }
+
+    /// Whether a job would overtake others that wait for the pool.
+    pub(crate) fn has_backlog(&self, pool: &Executor) -> bool {
+        self.backlogs
+            .iter()
+            .any(|backlog| backlog.pool.is_same(pool))
+    }
+
+    /// Keeps a job until the pool has room; `who` is told then.
+    pub(crate) fn keep(&mut self, pool: &Executor, task: Task, who: Arc<dyn Announce>) {
+        let place = self
+            .backlogs
+            .iter()
+            .position(|backlog| backlog.pool.is_same(pool));
+        let index = place.unwrap_or_else(|| {
+            self.backlogs.push(Backlog {
+                pool: pool.clone(),
+                waiter: pool.waiter(),
+                who,
+                tasks: VecDeque::new(),
+            });
+            self.backlogs.len() - 1
+        });
+        let backlog = &mut self.backlogs[index];
+        backlog.tasks.push_back(task);
+        backlog.waiter.wait(Arc::clone(&backlog.who));
+    }
+
+    /// Runs the jobs whose pool has room by now; `true` when none is left.
+    pub(crate) fn retry_jobs(&mut self) -> bool {
+        self.backlogs.retain_mut(Backlog::retry);
+        self.backlogs.is_empty()
+    }
+}
+
+impl Backlog {
+    /// Runs as many jobs as there is room for; `true` while some are left.
+    fn retry(&mut self) -> bool {
+        let granted = self.waiter.acquire(self.tasks.len());
+        for task in self.tasks.drain(..granted) {
+            self.pool.run_admitted(task);
+        }
+        let left = !self.tasks.is_empty();
+        if left {
+            self.waiter.wait(Arc::clone(&self.who));
+        }
+        left
+    }
 }
 
 /// The worker's end of the outbox.
@@ -130,7 +188,7 @@ impl<In: 'static, Out: 'static> Tail<In, Out> {
             Box::new(Deferred {
                 actions: VecDeque::new(),
                 jobs: Slab::new(),
-                backlog: VecDeque::new(),
+                backlogs: Vec::new(),
             })
         })
     }

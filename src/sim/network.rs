@@ -230,10 +230,6 @@ impl Network for MemoryNetwork {
     }
 
     fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        for door in &self.doors {
-            stats.add_worker(&door.stats);
-        }
-        stats
+        Stats::of_workers(self.doors.iter().map(|door| &*door.stats))
     }
 }

@@ -2,9 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytes::{Buf, BytesMut};
+use netwheel::codec::Codec;
 use netwheel::limits::LANE_MESSAGES_MAX;
 use netwheel::testing::Harness;
-use netwheel::{CloseReason, Executor, Failure, Flow, Pipeline, Result, Stage, WhenFull};
+use netwheel::{
+    CloseReason, Executor, Failure, Flow, LaneContext, Output, Pipeline, PoolHandler, Result,
+    Stage, WhenFull,
+};
 
 use crate::{Cx, Letters, Log, Spy, sent};
 
@@ -238,4 +243,180 @@ fn answers_of_the_pool_pass_all_stages() {
     log.take();
     harness.receive(b"x").run_pool();
     assert_eq!(log.take(), "a<x a>h a>x");
+}
+
+#[test]
+fn who_has_gone_keeps_nobody_from_a_full_pool() {
+    for told in [false, true] {
+        let builder = Harness::builder();
+        let pool = builder.executor().queue_max(1);
+        let mut first = builder.open(echo_on(&pool));
+        let mut gone = Harness::new(echo_on(&pool));
+        let mut last = Harness::new(echo_on(&pool));
+        first.receive(b"a");
+        gone.receive(b"b");
+        last.receive(b"d");
+        if told {
+            first.run_pool();
+            gone.reset();
+        } else {
+            gone.reset();
+            first.run_pool();
+        }
+        last.mail();
+        first.run_pool();
+        assert_eq!(sent(last.mail()), "d", "told before it went: {told}");
+        last.receive(b"e");
+        first.run_pool();
+        assert_eq!(sent(last.mail()), "e");
+    }
+}
+
+#[test]
+fn a_lane_that_is_told_of_room_it_does_not_need_passes_it_on() {
+    let mut limits = netwheel::limits::ConnectionLimits::default();
+    (limits.high_water_bytes, limits.low_water_bytes) = (2, 1);
+    let builder = Harness::builder().limits(limits);
+    let pool = builder.executor().queue_max(2);
+    let mut slow = builder.open(echo_on(&pool));
+    let mut other = Harness::new(echo_on(&pool));
+    // Its answers are not read, so it parks while it is first in the queue.
+    slow.block().receive(b"abdeghij");
+    other.receive(b"k");
+    for _ in 0..20 {
+        slow.run_pool();
+        other.mail();
+    }
+    assert_eq!(sent(&mut other), "k");
+    assert_eq!(pool.queued(), 0);
+    slow.unblock().run_pool();
+    assert_eq!(sent(&mut slow), "abdeghij");
+}
+
+#[test]
+fn jobs_that_wait_get_their_turn_whatever_else_happens() {
+    let log = Log::default();
+    let builder = Harness::builder();
+    let pool = builder.executor().queue_max(1);
+    let mut first = builder.open(offloading(&pool, &log));
+    let mut others = [(); 2].map(|()| Harness::new(offloading(&pool, &log)));
+    first.receive(b"j");
+    for other in &mut others {
+        other.receive(b"j");
+    }
+    // A look at the connection that nobody's room has caused.
+    let last = &mut others[1];
+    last.handle().try_send('x').unwrap();
+    last.mail();
+    for _ in 0..4 {
+        first.run_pool();
+        for other in &mut others {
+            other.mail();
+        }
+    }
+    assert_eq!(sent(&mut first), "J");
+    assert_eq!(sent(&mut others[0]), "J");
+    assert_eq!(sent(&mut others[1]), "xJ");
+}
+
+#[test]
+fn jobs_wait_for_their_own_pool() {
+    let (builder, elsewhere) = (Harness::builder(), Harness::builder());
+    let (here, there) = (
+        builder.executor().queue_max(1),
+        elsewhere.executor().queue_max(1),
+    );
+    let pools = [here.clone(), there.clone()];
+    let pipeline = Pipeline::new(Letters).handle(move |cx, _| {
+        for (pool, answer) in [(0, 'h'), (0, 'h'), (1, 't'), (1, 't')] {
+            cx.offload(&pools[pool], move || answer, |cx, answer| cx.write(answer))?;
+        }
+        Ok(())
+    });
+    let mut harness = builder.open(pipeline);
+    harness.receive(b"x").run_pool();
+    assert_eq!(sent(&mut harness), "hh");
+    assert_eq!((here.queued(), there.queued()), (0, 1));
+    assert!(harness.is_paused());
+}
+
+#[test]
+fn panics_on_the_pool_are_counted() {
+    let builder = Harness::builder();
+    let pool = builder.executor();
+    let mut harness = builder.open(echo_on(&pool));
+    harness.receive(b"ap").run_pool();
+    assert_eq!(harness.stats().panics, 1);
+
+    let builder = Harness::builder();
+    let pool = builder.executor();
+    let mut harness = builder.open(offloading(&pool, &Log::default()));
+    harness.receive(b"p").run_pool();
+    assert_eq!(harness.stats().panics, 1);
+}
+
+#[test]
+fn what_waits_in_the_pool_is_told_with_the_counters() {
+    let builder = Harness::builder();
+    let pool = builder.executor();
+    let mut harness = builder.open(echo_on(&pool));
+    harness.receive(b"abd");
+    assert_eq!(harness.stats().pool_queued, 3);
+    harness.run_pool();
+    assert_eq!(harness.stats().pool_queued, 0);
+}
+
+/// A letter, or a handler, whose destructor panics.
+struct Sore(char);
+
+impl Drop for Sore {
+    fn drop(&mut self) {
+        assert_ne!(self.0, 's', "a destructor panics");
+    }
+}
+
+/// Letters with destructors.
+struct Sores;
+
+impl Codec for Sores {
+    type In = Sore;
+    type Out = char;
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Sore>> {
+        Ok(input
+            .has_remaining()
+            .then(|| Sore(char::from(input.get_u8()))))
+    }
+
+    fn encode(&mut self, letter: char, output: &mut Output) -> Result<()> {
+        output.put(&[u8::try_from(letter)?]);
+        Ok(())
+    }
+
+    fn weigh(_: &char) -> usize {
+        1
+    }
+}
+
+impl PoolHandler<Sore, char> for Sore {
+    fn on_message(&mut self, cx: &mut LaneContext<'_, char>, message: Sore) -> Result<()> {
+        match message.0 {
+            'f' => Err(Failure::new(CloseReason::Duplicate)),
+            letter => cx.write(letter),
+        }
+    }
+}
+
+#[test]
+fn destructors_that_panic_leave_no_count_behind() {
+    for (handler, stream, panics) in [('h', "afssg", 2), ('s', "af", 1), ('h', "as", 1)] {
+        let builder = Harness::builder();
+        let pool = builder.executor();
+        let pipeline = Pipeline::new(Sores).handler_on(&pool, Sore(handler));
+        let mut harness = builder.open(pipeline);
+        harness.receive(stream.as_bytes()).run_pool();
+        assert!(harness.closed().is_some(), "{stream}");
+        assert_eq!(sent(&mut harness).chars().next(), Some('a'));
+        assert_eq!((pool.queued(), harness.stats().panics), (0, panics));
+    }
 }
