@@ -138,8 +138,12 @@ where
     ///
     /// # Errors
     ///
-    /// When the address is none, or the system refuses at once.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for limits that cannot work,
+    /// [`ErrorKind::OverLimit`](crate::ErrorKind::OverLimit) when the reactor has the most connections it may,
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) when it has been shut down; otherwise when the address
+    /// is none, or the system refuses at once.
     pub fn connect(&self, to: impl IntoPlace) -> Result<ConnectionHandle<Out>, Error> {
+        self.options.check()?;
         let place = to.into_place()?;
         let address = match &place {
             Place::Inet(address) => Address::Inet(*address),
@@ -162,7 +166,21 @@ where
     /// The factory of one connection: ties its pipeline to the handle that is given out.
     fn factory(&self, outbox: &Arc<Outbox<Out>>) -> crate::connection::Factory {
         let (make, outbox) = (Arc::clone(&self.pipeline.0), Abandoned(Arc::clone(outbox)));
-        Box::new(move |_peer| make().adopt(Arc::clone(&outbox.0)))
+        Box::new(move |_peer| {
+            let doomed = Doomed(&outbox.0);
+            let pipeline = make();
+            std::mem::forget(doomed);
+            pipeline.adopt(Arc::clone(&outbox.0))
+        })
+    }
+}
+
+/// Ends the handle of a connect whose factory panics: it is dropped only then.
+struct Doomed<'a, Out>(&'a Outbox<Out>);
+
+impl<Out> Drop for Doomed<'_, Out> {
+    fn drop(&mut self) {
+        self.0.shut_down(CloseReason::Panic);
     }
 }
 

@@ -1,11 +1,11 @@
 //! The promise that an accepted write is answered exactly once.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
 
 use crate::error::CloseReason;
+use crate::panics::contain;
 
 type Callback = Box<dyn FnOnce(Result<(), CloseReason>) + Send>;
 
@@ -29,7 +29,7 @@ impl Completion {
         let Some(callback) = self.0.take() else {
             return;
         };
-        if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
+        if contain(|| callback(result)).is_err() {
             error!(target: "netwheel::connection", "the completion of a write panicked");
         }
     }

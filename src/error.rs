@@ -247,6 +247,8 @@ pub enum ErrorKind {
     Closed,
     /// The time given has passed.
     Timeout,
+    /// A bound of the crate was reached; the text says which.
+    OverLimit,
     /// The operating system refused.
     Io,
 }
@@ -320,6 +322,7 @@ impl From<Error> for io::Error {
             (None, ErrorKind::Timeout) => io::ErrorKind::TimedOut,
             (None, ErrorKind::Address) => io::ErrorKind::AddrNotAvailable,
             (None, ErrorKind::Closed) => io::ErrorKind::NotConnected,
+            (None, ErrorKind::OverLimit) => io::ErrorKind::QuotaExceeded,
             (None, ErrorKind::Io) => io::ErrorKind::Other,
         };
         Self::new(kind, error)

@@ -17,6 +17,7 @@ pub mod limits;
 mod mailbox;
 mod net;
 mod options;
+mod panics;
 mod pipeline;
 mod reactor;
 mod server;

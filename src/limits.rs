@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind};
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -49,7 +51,7 @@ pub const BACKLOG: i32 = 1024;
 pub const CONNECTIONS_MAX: usize = 65_536;
 /// Descriptors left for everything that is not a connection: polls, listeners, logs, the program's own.
 pub const DESCRIPTORS_RESERVED: usize = 64;
-/// Bytes of one frame's message, checked before memory grows.
+/// Bytes of one frame's message, checked before memory grows: enough for any message that is not a file.
 pub const FRAME_BYTES_MAX: usize = MIB;
 /// Time for an outgoing connect (Netty: 30 s, which no latency-sensitive caller waits).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -139,6 +141,26 @@ pub struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
+    /// Refuses what cannot work, in words that say what would.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        at_least_one("reads_per_turn", self.reads_per_turn)?;
+        at_least_one("read_bytes_per_turn", self.read_bytes_per_turn)?;
+        at_least_one("write_bytes_per_turn", self.write_bytes_per_turn)?;
+        at_least_one("output_bytes_max", self.output_bytes_max)?;
+        let (low, high) = (self.low_water_bytes, self.high_water_bytes);
+        if low > high {
+            return Err(senseless(format!(
+                "low_water_bytes is {low}, above high_water_bytes, {high}; set it to at most that"
+            )));
+        }
+        if self.write_stall_timeout.is_zero() {
+            let text = "write_stall_timeout is zero, which closes every connection whose peer is not faster \
+                than we are; set a time, or Duration::MAX to wait for ever";
+            return Err(senseless(text));
+        }
+        Ok(())
+    }
+
     pub(crate) const fn output_room(&self) -> OutputRoom {
         let (mark, max) = (self.high_water_bytes, self.output_bytes_max);
         OutputRoom {
@@ -207,6 +229,50 @@ pub struct WorkerLimits {
     pub busy_poll: Duration,
 }
 
+/// Far above any use; below it no sum of sizes can overflow.
+const EVENTS_PER_POLL_MAX: usize = 1 << 20;
+const READ_BUFFER_BYTES_MAX: usize = 1 << 30;
+
+impl WorkerLimits {
+    /// Refuses what cannot work, in words that say what would.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        at_least_one("events_per_poll", self.events_per_poll)?;
+        at_most("events_per_poll", self.events_per_poll, EVENTS_PER_POLL_MAX)?;
+        at_least_one("read_buffer_bytes", self.read_buffer_bytes)?;
+        at_most(
+            "read_buffer_bytes",
+            self.read_buffer_bytes,
+            READ_BUFFER_BYTES_MAX,
+        )?;
+        at_least_one("mailbox_commands_per_turn", self.mailbox_commands_per_turn)?;
+        at_least_one("mailbox_messages_max", self.mailbox_messages_max)?;
+        at_least_one("timers_per_turn", self.timers_per_turn)
+    }
+}
+
+/// Refuses a limit of zero, by the name under which it is set.
+pub(crate) fn at_least_one(name: &str, value: usize) -> Result<(), Error> {
+    if value == 0 {
+        return Err(senseless(format!(
+            "{name} is 0, which allows nothing at all; set it to at least 1, or leave it alone"
+        )));
+    }
+    Ok(())
+}
+
+fn at_most(name: &str, value: usize, max: usize) -> Result<(), Error> {
+    if value > max {
+        return Err(senseless(format!(
+            "{name} is {value}; set it to at most {max}"
+        )));
+    }
+    Ok(())
+}
+
+fn senseless(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Config, text)
+}
+
 impl Default for WorkerLimits {
     fn default() -> Self {
         Self {
@@ -217,5 +283,95 @@ impl Default for WorkerLimits {
             timers_per_turn: TIMERS_PER_TURN,
             busy_poll: Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sets one field to a value, and says which.
+    type Spoil<L> = (&'static str, fn(&mut L));
+
+    #[test]
+    fn every_limit_of_a_connection_is_checked() {
+        let spoils: [Spoil<ConnectionLimits>; 6] = [
+            ("reads_per_turn", |limits| limits.reads_per_turn = 0),
+            ("read_bytes_per_turn", |limits| {
+                limits.read_bytes_per_turn = 0
+            }),
+            ("write_bytes_per_turn", |limits| {
+                limits.write_bytes_per_turn = 0
+            }),
+            ("low_water_bytes", |limits| {
+                limits.low_water_bytes = HIGH_WATER_BYTES + 1
+            }),
+            ("output_bytes_max", |limits| limits.output_bytes_max = 0),
+            ("write_stall_timeout", |limits| {
+                limits.write_stall_timeout = Duration::ZERO
+            }),
+        ];
+        for (name, spoil) in spoils {
+            let mut limits = ConnectionLimits::default();
+            spoil(&mut limits);
+            names_it(limits.check(), name);
+        }
+        let mut least = ConnectionLimits {
+            reads_per_turn: 1,
+            read_bytes_per_turn: 1,
+            write_bytes_per_turn: 1,
+            high_water_bytes: 0,
+            low_water_bytes: 0,
+            output_bytes_max: 1,
+            write_stall_timeout: Duration::MAX,
+            linger_timeout: Duration::ZERO,
+            linger_bytes_max: 0,
+        };
+        least.check().expect("small, but it works");
+        least.high_water_bytes = usize::MAX;
+        least.check().expect("large, but it works");
+    }
+
+    #[test]
+    fn every_limit_of_a_worker_is_checked() {
+        let spoils: [Spoil<WorkerLimits>; 7] = [
+            ("events_per_poll", |limits| limits.events_per_poll = 0),
+            ("events_per_poll", |limits| {
+                limits.events_per_poll = usize::MAX
+            }),
+            ("read_buffer_bytes", |limits| limits.read_buffer_bytes = 0),
+            ("read_buffer_bytes", |limits| {
+                limits.read_buffer_bytes = usize::MAX
+            }),
+            ("mailbox_commands_per_turn", |limits| {
+                limits.mailbox_commands_per_turn = 0
+            }),
+            ("mailbox_messages_max", |limits| {
+                limits.mailbox_messages_max = 0
+            }),
+            ("timers_per_turn", |limits| limits.timers_per_turn = 0),
+        ];
+        for (name, spoil) in spoils {
+            let mut limits = WorkerLimits::default();
+            spoil(&mut limits);
+            names_it(limits.check(), name);
+        }
+        let least = WorkerLimits {
+            events_per_poll: 1,
+            read_buffer_bytes: 1,
+            mailbox_commands_per_turn: 1,
+            mailbox_messages_max: 1,
+            timers_per_turn: 1,
+            busy_poll: Duration::ZERO,
+        };
+        least.check().expect("small, but it works");
+    }
+
+    #[track_caller]
+    fn names_it(refused: Result<(), Error>, name: &str) {
+        let error = refused.expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let text = error.to_string();
+        assert!(text.contains(name) && text.contains("set "), "{text}");
     }
 }

@@ -85,5 +85,9 @@ pub(crate) trait Network: Send + Sync {
     fn executor(&self, threads: usize) -> Executor;
     /// Ends a service: drains it until `timeout`, then cuts off what is left.
     fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport;
+    /// Ends a service and waits for nothing: what lives of it is closed soon.
+    fn cut_off(&self, service: &Arc<Service>) {
+        self.end(service, Duration::ZERO);
+    }
     fn stats(&self) -> Stats;
 }

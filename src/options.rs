@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind};
 use crate::limits::{BACKLOG, ConnectionLimits};
 
 /// How the connections of one server or client behave.
@@ -23,6 +24,20 @@ pub(crate) struct Options {
     pub(crate) backlog: i32,
     /// SO_REUSEPORT: every worker accepts by itself, and the kernel spreads.
     pub(crate) share_port: bool,
+}
+
+impl Options {
+    /// Refuses what cannot work, in words that say what would.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.backlog < 1 {
+            let text = format!(
+                "a backlog of {} connections; set it to at least 1",
+                self.backlog
+            );
+            return Err(Error::new(ErrorKind::Config, text));
+        }
+        self.limits.check()
+    }
 }
 
 impl Default for Options {

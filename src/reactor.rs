@@ -3,12 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use log::{error, info, warn};
 
 use crate::address::{Peer, Place};
@@ -16,16 +15,18 @@ use crate::clock::Clock;
 use crate::connection::Service;
 use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
-use crate::limits::{CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, workers_default};
+use crate::limits::{
+    CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, at_least_one, workers_default,
+};
 use crate::mailbox::{Command, Mailbox};
 use crate::net::{Listening, Net, Network, ShutdownReport};
 use crate::options::Options;
-use crate::stats::{AcceptStats, Stats, WorkerStats};
+use crate::stats::{Stats, WorkerStats};
 use crate::sync::lock;
 use crate::thread_role;
 use crate::transport::system::{
-    Acceptor, AcceptorHandle, Bound, Inbound, Order, SystemDriver, WorkerDoor, begin_connect,
-    descriptor_limit, pin_to,
+    Acceptor, AcceptorHandle, Admission, Bound, Inbound, Order, SystemDriver, WorkerDoor,
+    begin_connect, descriptor_limit, pin_to,
 };
 use crate::transport::{Arrival, Worker, WorkerSeed};
 
@@ -79,7 +80,8 @@ impl ReactorBuilder {
 
     /// Connections over all workers; by default [`CONNECTIONS_MAX`], or what the descriptor limit allows
     /// ([`DESCRIPTORS_RESERVED`] are left for the rest of the program). More are closed as they are
-    /// accepted and counted as [`refused`](Stats::refused).
+    /// accepted, or not dialled, and counted as [`refused`](Stats::refused). Threads that let in at the
+    /// same moment may each pass it by one.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
         self.connections_max = Some(count);
@@ -105,7 +107,7 @@ impl ReactorBuilder {
 
     /// Hands each new connection to the worker that `choose` names, given the peer and the
     /// connections that each worker has; taken modulo the workers. Runs on the acceptor's thread and
-    /// must neither block nor panic. Workers that [accept by themselves](crate::Server::reuse_port)
+    /// must not block; where it panics, the next in turn is taken. Workers that [accept by themselves](crate::Server::reuse_port)
     /// do not ask.
     #[must_use]
     pub fn choose_worker(
@@ -120,9 +122,11 @@ impl ReactorBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for more than 65,535 workers; otherwise when the system refuses a poll or
-    /// a thread.
+    /// [`ErrorKind::Config`] for more than 65,535 workers or a limit that cannot work; otherwise when the
+    /// system refuses a poll or a thread. No thread is left behind then.
     pub fn start(self) -> Result<Reactor, Error> {
+        self.limits.check()?;
+        at_least_one("connections_max", self.connections_max.unwrap_or(1))?;
         let count = if self.workers == 0 {
             workers_default()
         } else {
@@ -135,37 +139,26 @@ impl ReactorBuilder {
             )
         })?;
         let clock = Clock::system();
-        let mut threads = Vec::new();
-        let mut doors = Vec::new();
+        let mut workers = Workers::default();
         for index in 0..count {
             let core = self.cores.iter().cycle().nth(usize::from(index)).copied();
-            match start_worker(index, &self.limits, &clock, core) {
-                Ok((door, thread)) => {
-                    doors.push(door);
-                    threads.push(thread);
-                }
-                Err(error) => {
-                    stop_workers(&doors);
-                    return Err(error);
-                }
-            }
+            workers.start_one(index, &self.limits, &clock, core)?;
         }
-        let accept_stats = Arc::new(AcceptStats::default());
-        let connections_max = self.connections_max.unwrap_or_else(connections_default);
-        let (acceptor, handle) = Acceptor::new(
-            clock,
-            doors.clone(),
-            self.order,
-            connections_max,
-            Arc::clone(&accept_stats),
-        )?;
+        let admission = Arc::new(Admission::new(
+            clock.clone(),
+            workers.stats(),
+            self.connections_max.unwrap_or_else(connections_default),
+        ));
+        let doors = workers.doors.clone();
+        let (acceptor, handle) =
+            Acceptor::new(clock, doors.clone(), self.order, Arc::clone(&admission))?;
         let acceptor = spawn("netwheel-accept".into(), move || acceptor.run())?;
+        let mut threads = workers.keep();
         threads.push(acceptor);
         let system = Arc::new(System {
             doors,
             acceptor: handle,
-            accept_stats,
-            connections_max,
+            admission,
             next: Mutex::new(0),
             services: Mutex::default(),
         });
@@ -201,44 +194,72 @@ fn connections_default() -> usize {
     room.min(CONNECTIONS_MAX)
 }
 
-fn start_worker(
-    index: u16,
-    limits: &WorkerLimits,
-    clock: &Clock,
-    core: Option<usize>,
-) -> Result<(WorkerDoor, JoinHandle<()>), Error> {
-    let refused = |error: io::Error| Error::io("cannot start a worker", error);
-    let (sender, receiver): (Sender<Inbound>, Receiver<Inbound>) = bounded(INBOUND_MAX);
-    let stats = Arc::new(WorkerStats::default());
-    let driver = SystemDriver::new(
-        clock.clone(),
-        limits.events_per_poll,
-        receiver,
-        Arc::clone(&stats),
-    )
-    .map_err(refused)?;
-    let waker = driver.waker().map_err(refused)?;
-    let mailbox = Arc::new(Mailbox::new(waker, limits.mailbox_messages_max));
-    let seed = WorkerSeed {
-        index,
-        limits: limits.clone(),
-        mailbox: Arc::clone(&mailbox),
-        stats: Arc::clone(&stats),
-    };
-    let thread = spawn(format!("netwheel-io-{index}"), move || {
-        if let Some(core) = core {
-            pin_to(core);
-        }
-        Worker::new(seed, driver).run();
-    })?;
-    Ok((
-        WorkerDoor {
-            inbound: sender,
+/// The workers started so far. Unless they are kept, they end again: a reactor starts whole or not at all.
+#[derive(Default)]
+struct Workers {
+    doors: Vec<WorkerDoor>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    fn start_one(
+        &mut self,
+        index: u16,
+        limits: &WorkerLimits,
+        clock: &Clock,
+        core: Option<usize>,
+    ) -> Result<(), Error> {
+        let refused = |error: io::Error| Error::io("cannot start a worker", error);
+        let (inbound, receiver): (Sender<Inbound>, Receiver<Inbound>) = bounded(INBOUND_MAX);
+        let stats = Arc::new(WorkerStats::default());
+        let driver = SystemDriver::new(
+            clock.clone(),
+            limits.events_per_poll,
+            receiver,
+            Arc::clone(&stats),
+        )
+        .map_err(refused)?;
+        let waker = driver.waker().map_err(refused)?;
+        let mailbox = Arc::new(Mailbox::new(waker, limits.mailbox_messages_max));
+        let seed = WorkerSeed {
+            index,
+            limits: limits.clone(),
+            mailbox: Arc::clone(&mailbox),
+            stats: Arc::clone(&stats),
+        };
+        let thread = spawn(format!("netwheel-io-{index}"), move || {
+            if let Some(core) = core {
+                pin_to(core);
+            }
+            Worker::new(seed, driver).run();
+        })?;
+        self.threads.push(thread);
+        self.doors.push(WorkerDoor {
+            inbound,
             mailbox,
             stats,
-        },
-        thread,
-    ))
+        });
+        Ok(())
+    }
+
+    fn stats(&self) -> Vec<Arc<WorkerStats>> {
+        self.doors
+            .iter()
+            .map(|door| Arc::clone(&door.stats))
+            .collect()
+    }
+
+    fn keep(mut self) -> Vec<JoinHandle<()>> {
+        self.doors.clear();
+        std::mem::take(&mut self.threads)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        stop_workers(&self.doors);
+        join(&mut self.threads);
+    }
 }
 
 fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
@@ -254,6 +275,14 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
 fn stop_workers(doors: &[WorkerDoor]) {
     for door in doors {
         door.mailbox.push(Command::Stop);
+    }
+}
+
+fn join(threads: &mut Vec<JoinHandle<()>>) {
+    for thread in threads.drain(..) {
+        if thread.join().is_err() {
+            error!(target: "netwheel::reactor", "an I/O thread panicked");
+        }
     }
 }
 
@@ -296,23 +325,17 @@ impl Reactor {
     ///
     /// # Panics
     ///
-    /// On one of the reactor's own threads, which cannot wait for itself.
+    /// On an I/O thread of the crate, which would wait for itself.
     pub fn shutdown(mut self, timeout: Duration) -> ShutdownReport {
+        thread_role::assert_may_wait("shut its reactor down");
         self.end(timeout)
     }
 
     fn end(&mut self, timeout: Duration) -> ShutdownReport {
-        if let Err(error) = thread_role::refuse_on_io_thread("shut its reactor down") {
-            panic!("{error}");
-        }
-        let report = self.system.end_services(timeout);
+        let report = self.system.end_all(&self.system.take_services(), timeout);
         self.system.acceptor.stop();
         stop_workers(&self.system.doors);
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                error!(target: "netwheel::reactor", "an I/O thread panicked");
-            }
-        }
+        join(&mut self.threads);
         report
     }
 }
@@ -328,10 +351,13 @@ impl Drop for Reactor {
         if self.threads.is_empty() {
             return;
         }
-        if thread_role::refuse_on_io_thread("wait for itself").is_ok() {
+        if thread_role::may_wait() {
             self.end(Duration::ZERO);
         } else {
-            // Dropped by one of its own handlers: the threads end by themselves, unwaited for.
+            // Dropped by a callback, perhaps one of its own: the threads end by themselves, unwaited for.
+            for service in self.system.take_services() {
+                service.end();
+            }
             self.system.acceptor.stop();
             stop_workers(&self.system.doors);
         }
@@ -350,16 +376,45 @@ impl fmt::Debug for Reactor {
 struct System {
     doors: Vec<WorkerDoor>,
     acceptor: AcceptorHandle,
-    accept_stats: Arc<AcceptStats>,
-    connections_max: usize,
+    admission: Arc<Admission>,
     next: Mutex<usize>,
-    services: Mutex<Vec<Arc<Service>>>,
+    services: Mutex<Services>,
+}
+
+/// The servers and clients of a reactor. Each lives for as long as its owner or a connection of it does.
+#[derive(Default)]
+struct Services {
+    list: Vec<Weak<Service>>,
+    /// So many stood in the list after those that have gone were last taken out.
+    pruned: usize,
+    /// Whether the reactor has been shut down.
+    ended: bool,
+}
+
+/// Below so many services it is not worth looking for those that have gone.
+const SERVICES_PRUNED_MIN: usize = 64;
+
+/// Time for the workers to cut off what is left at the end of a shutdown: they need one turn.
+const CUT_OFF_TIME: Duration = Duration::from_secs(1);
+
+impl Services {
+    /// Cost: O(1), amortised; those that have gone are taken out when the list has doubled.
+    fn add(&mut self, service: &Arc<Service>) {
+        if self.list.len() >= 2 * self.pruned.max(SERVICES_PRUNED_MIN) {
+            self.list.retain(|service| service.strong_count() > 0);
+            self.pruned = self.list.len();
+        }
+        self.list.push(Arc::downgrade(service));
+    }
 }
 
 impl System {
-    fn end_services(&self, timeout: Duration) -> ShutdownReport {
-        let services = std::mem::take(&mut *lock(&self.services));
-        self.end_all(&services, timeout)
+    /// All services there are; from now on there will be no more.
+    fn take_services(&self) -> Vec<Arc<Service>> {
+        let mut services = lock(&self.services);
+        services.ended = true;
+        let list = std::mem::take(&mut services.list);
+        list.iter().filter_map(Weak::upgrade).collect()
     }
 
     #[expect(
@@ -374,16 +429,19 @@ impl System {
         }
         self.acceptor.close_ended();
         self.tell_workers(Command::Shutdown);
-        let mut aborted = 0;
-        for service in services {
-            if service.wait_gone(timeout.saturating_sub(start.elapsed())) {
-                continue;
-            }
-            aborted += service.abort();
+        let gone =
+            |service: &Service, by: Duration| service.wait_gone(by.saturating_sub(start.elapsed()));
+        let late: Vec<_> = services
+            .iter()
+            .filter(|service| !gone(service, timeout))
+            .collect();
+        let aborted = late.iter().map(|service| service.abort()).sum();
+        if !late.is_empty() {
             self.tell_workers(Command::Shutdown);
-            // A worker needs one turn; only a handler that blocks it can make this wait in vain.
-            if !service.wait_gone(Duration::from_secs(1)) {
-                warn!(target: "netwheel::reactor", "a handler blocks its worker; not waiting for it");
+            let by = timeout.saturating_add(CUT_OFF_TIME);
+            if !late.iter().all(|service| gone(service, by)) {
+                warn!(target: "netwheel::reactor",
+                    "a handler blocks its worker: connections there close once it returns");
             }
         }
         let drained = before.saturating_sub(aborted);
@@ -400,11 +458,14 @@ impl System {
         }
     }
 
-    fn remember(&self, service: &Arc<Service>) {
+    /// Makes sure that the service ends with the reactor.
+    fn remember(&self, service: &Arc<Service>) -> Result<(), Error> {
         let mut services = lock(&self.services);
-        // Clients that have ended and are held by nobody else need not be shut down.
-        services.retain(|service| Arc::strong_count(service) > 1 || service.active() > 0);
-        services.push(Arc::clone(service));
+        if services.ended {
+            return Err(ended());
+        }
+        services.add(service);
+        Ok(())
     }
 
     fn next_door(&self) -> &WorkerDoor {
@@ -413,19 +474,42 @@ impl System {
         &self.doors[*next]
     }
 
-    /// A listener of its own for each worker, on the one port.
-    fn share(&self, first: Bound, service: &Arc<Service>) -> Result<(), Error> {
-        let place = first.place().clone();
-        let mut bound = vec![first];
-        while bound.len() < self.doors.len() {
-            bound.push(Bound::new(&place, &service.options)?);
+    /// The sockets behind one that is bound: where the port is shared, one for each worker.
+    fn sockets(&self, first: Bound, options: &Options) -> Result<Vec<Bound>, Error> {
+        let (shared, place) = (first.is_shared(), first.place().clone());
+        let mut sockets = vec![first];
+        while shared && sockets.len() < self.doors.len() {
+            sockets.push(Bound::new(&place, options)?);
         }
-        for (bound, door) in bound.into_iter().zip(&self.doors) {
-            let inbound = Inbound::Listener(bound.listener(), Arc::clone(service));
-            door.inbound.send(inbound).map_err(|_| ended())?;
-            door.mailbox.push(Command::Arrivals);
+        Ok(sockets)
+    }
+
+    fn open(&self, sockets: Vec<Bound>, service: &Arc<Service>) -> Result<(), Error> {
+        for (bound, door) in sockets.into_iter().zip(&self.doors) {
+            if !bound.is_shared() {
+                let asked = self.acceptor.listen(bound.listener(), Arc::clone(service));
+                return if asked { Ok(()) } else { Err(ended()) };
+            }
+            let (service, admission) = (Arc::clone(service), Arc::clone(&self.admission));
+            hand_in(
+                door,
+                Inbound::Listener(bound.listener(), service, admission),
+            )?;
         }
         Ok(())
+    }
+}
+
+/// Gives a worker a socket; one that it does not take is closed.
+fn hand_in(door: &WorkerDoor, inbound: Inbound) -> Result<(), Error> {
+    let busy = "the worker takes no more sockets at the moment; try again later";
+    match door.inbound.try_send(inbound) {
+        Ok(()) => {
+            door.mailbox.push(Command::Arrivals);
+            Ok(())
+        }
+        Err(TrySendError::Full(_)) => Err(Error::new(ErrorKind::OverLimit, busy)),
+        Err(TrySendError::Disconnected(_)) => Err(ended()),
     }
 }
 
@@ -458,51 +542,46 @@ impl Network for System {
         listening: Vec<Box<dyn Listening>>,
         service: &Arc<Service>,
     ) -> Result<(), Error> {
-        self.remember(service);
+        // What may be refused comes first, so that nothing is served halfway.
+        let mut all = Vec::new();
         for listening in listening {
             let bound = listening.into_any().downcast::<Bound>().map_err(|_| {
                 Error::new(ErrorKind::Misuse, "a listener of another network was given")
             })?;
-            if service.options.share_port && bound.place().inet().is_some() {
-                self.share(*bound, service)?;
-            } else {
-                self.acceptor.listen(bound.listener(), Arc::clone(service));
+            all.push(self.sockets(*bound, &service.options)?);
+        }
+        self.remember(service)?;
+        for sockets in all {
+            if let Err(error) = self.open(sockets, service) {
+                self.cut_off(service);
+                return Err(error);
             }
         }
         Ok(())
     }
 
     fn connect(&self, to: &Place, service: &Arc<Service>, timeout: Duration) -> Result<(), Error> {
-        let door = self.next_door();
-        if door.stats.connections.count() >= self.connections_max {
-            return Err(Error::new(
-                ErrorKind::Io,
-                "the reactor has the most connections it may",
-            ));
+        if !self.admission.admits() {
+            let max = self.admission.connections_max();
+            let text =
+                format!("the reactor has {max} connections, the most it may; close some first");
+            return Err(Error::new(ErrorKind::OverLimit, text));
         }
+        self.remember(service)?;
         let (stream, peer) = begin_connect(to, &service.options)?;
-        self.remember(service);
+        let door = self.next_door();
         service.enter();
         door.stats.connections.enter();
-        let service = Arc::clone(service);
         let arrival = Arrival {
             stream,
             peer,
-            service,
+            service: Arc::clone(service),
             connect_timeout: Some(timeout),
         };
-        let Err(refused) = door.inbound.try_send(Inbound::Socket(arrival)) else {
-            door.mailbox.push(Command::Arrivals);
-            return Ok(());
-        };
-        door.stats.connections.leave();
-        if let Inbound::Socket(arrival) = refused.into_inner() {
-            arrival.service.leave();
-        }
-        Err(Error::new(
-            ErrorKind::Closed,
-            "the worker takes no more sockets at the moment",
-        ))
+        hand_in(door, Inbound::Socket(arrival)).inspect_err(|_| {
+            door.stats.connections.leave();
+            service.leave();
+        })
     }
 
     fn executor(&self, threads: usize) -> Executor {
@@ -510,13 +589,19 @@ impl Network for System {
     }
 
     fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport {
-        lock(&self.services).retain(|other| !Arc::ptr_eq(other, service));
         self.end_all(std::slice::from_ref(service), timeout)
+    }
+
+    fn cut_off(&self, service: &Arc<Service>) {
+        service.end();
+        service.abort();
+        self.acceptor.close_ended_soon();
+        self.tell_workers(Command::Shutdown);
     }
 
     fn stats(&self) -> Stats {
         let mut stats = Stats::of_workers(self.doors.iter().map(|door| &*door.stats));
-        stats.add_acceptor(&self.accept_stats);
+        stats.add_acceptor(self.admission.stats());
         stats
     }
 }

@@ -16,6 +16,7 @@ use crate::pipeline::AnyPipeline;
 use crate::reactor::{self, Reactor, ReactorBuilder};
 use crate::stats::Stats;
 use crate::sync::lock;
+use crate::thread_role::{assert_may_wait, may_wait};
 
 /// A server to be: what its connections do, and where it listens.
 ///
@@ -38,6 +39,7 @@ pub struct Server<P = NoPipeline> {
     home: Home,
     options: Options,
     listening: Vec<Box<dyn Listening>>,
+    stop: Arc<Stop>,
     pipeline: P,
 }
 
@@ -72,6 +74,7 @@ impl Server {
             home,
             options: Options::default(),
             listening: Vec::new(),
+            stop: Arc::default(),
             pipeline: NoPipeline,
         }
     }
@@ -107,8 +110,40 @@ impl Server {
             home: self.home,
             options: self.options,
             listening: self.listening,
+            stop: self.stop,
             pipeline: HasPipeline(factory),
         }
+    }
+}
+
+impl<P> Server<P> {
+    /// What ends [`run`](Server::run) or [`wait`](RunningServer::wait), from any thread or callback.
+    ///
+    /// ```
+    /// use netwheel::{Pipeline, Server};
+    ///
+    /// # fn main() -> Result<(), netwheel::Error> {
+    /// let server = Server::new();
+    /// let stopper = server.stopper();
+    /// let server = server
+    ///     .workers(1)
+    ///     .pipeline(move |_peer| {
+    ///         let stopper = stopper.clone();
+    ///         Pipeline::raw().handle(move |cx, bytes| {
+    ///             if bytes.starts_with(b"quit") {
+    ///                 stopper.stop(); // answers what is on its way, and then `run` returns
+    ///             }
+    ///             cx.write(bytes)
+    ///         })
+    ///     })
+    ///     .listen("127.0.0.1:0")?;
+    /// # server.stopper().stop();
+    /// server.run()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.stop))
     }
 }
 
@@ -227,9 +262,11 @@ impl Server<HasPipeline> {
     ///
     /// # Errors
     ///
+    /// [`ErrorKind::Config`] for limits that cannot work,
     /// [`ErrorKind::Address`] when the address is taken or none of this machine's, [`ErrorKind::Io`]
     /// when the system refuses for another reason, such as a port that needs privileges.
     pub fn listen(mut self, at: impl IntoPlace) -> Result<Self, Error> {
+        self.options.check()?;
         let place = at.into_place()?;
         let listening = match &self.home {
             Home::Own(_) => reactor::bind(&place, &self.options)?,
@@ -243,12 +280,14 @@ impl Server<HasPipeline> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] when it listens nowhere; otherwise what the system refused.
+    /// [`ErrorKind::Config`] when it listens nowhere or a limit cannot work, [`ErrorKind::Closed`] on a
+    /// reactor that has been shut down; otherwise what the system refused.
     pub fn start(self) -> Result<RunningServer, Error> {
         if self.listening.is_empty() {
             let text = "the server listens nowhere; call listen(\"127.0.0.1:7000\") first";
             return Err(Error::new(ErrorKind::Config, text));
         }
+        self.options.check()?;
         let (net, reactor) = match self.home {
             Home::On(net) => (net, None),
             Home::Own(builder) => {
@@ -268,18 +307,23 @@ impl Server<HasPipeline> {
             reactor,
             service,
             places,
-            stop: Arc::default(),
+            stop: self.stop,
         })
     }
 
-    /// Serves for as long as the process lives: for small programs, which a signal ends.
+    /// Starts serving, and returns once a [`Stopper`] has said so and the server has shut down, within
+    /// [`SHUTDOWN_TIMEOUT`]. Without a stopper it serves for as long as the process lives.
     ///
-    /// A server that is to be stopped is [started](Self::start), and then [waits](RunningServer::wait)
-    /// for its [`Stopper`] or is [shut down](RunningServer::shutdown).
+    /// For small programs. One that asks the running server anything, or wants its report, calls
+    /// [`start`](Self::start).
     ///
     /// # Errors
     ///
     /// As for [`start`](Self::start).
+    ///
+    /// # Panics
+    ///
+    /// On an I/O thread of the crate, which it would block.
     pub fn run(self) -> Result<(), Error> {
         self.start()?.wait();
         Ok(())
@@ -310,7 +354,8 @@ struct Stop {
     changed: Condvar,
 }
 
-/// A server at work. Dropped without a shutdown, it closes everything at once.
+/// A server at work. Dropped without a shutdown, it closes everything at once; a drop in a callback, on a
+/// thread of the crate, does not wait for that.
 ///
 /// ```
 /// use std::time::Duration;
@@ -376,7 +421,7 @@ impl RunningServer {
         &self.net
     }
 
-    /// What ends [`wait`](Self::wait), from any thread.
+    /// What ends [`wait`](Self::wait), from any thread; the same as the server's before its start.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
@@ -385,7 +430,12 @@ impl RunningServer {
     /// Serves until a [`Stopper`] says so, then shuts down within [`SHUTDOWN_TIMEOUT`].
     ///
     /// Without a stopper it never returns. Threads: any but the crate's own, which it would block.
+    ///
+    /// # Panics
+    ///
+    /// On an I/O thread of the crate.
     pub fn wait(self) -> ShutdownReport {
+        assert_may_wait("wait for a server");
         let stopped = lock(&self.stop.stopped);
         let stopped = self
             .stop
@@ -399,16 +449,15 @@ impl RunningServer {
     /// Shuts down: closes the listeners, tells the handlers, answers what was read, flushes, and cuts
     /// off what is left after `timeout`. With a reactor of its own, its threads have ended on return.
     ///
-    /// Threads: any but the crate's own, which it would block.
+    /// A connection that was answered and flushed counts as drained, also where its peer's FIN had not
+    /// come by then. Threads: any but the crate's own, which it would block: a callback stops its
+    /// server by a [`Stopper`], or drops it.
     ///
     /// # Panics
     ///
-    /// With a reactor of its own, on one of that reactor's threads, which cannot wait for itself.
+    /// On an I/O thread of the crate, which would wait for itself.
     pub fn shutdown(mut self, timeout: Duration) -> ShutdownReport {
-        self.end(timeout)
-    }
-
-    fn end(&mut self, timeout: Duration) -> ShutdownReport {
+        assert_may_wait("shut a server down");
         match self.reactor.take() {
             Some(reactor) => reactor.shutdown(timeout),
             None => self.net.network().end(&self.service, timeout),
@@ -418,8 +467,14 @@ impl RunningServer {
 
 impl Drop for RunningServer {
     fn drop(&mut self) {
-        if self.reactor.is_none() && !self.service.is_ending() {
+        if self.reactor.is_some() || self.service.is_ending() {
+            return;
+        }
+        if may_wait() {
             self.net.network().end(&self.service, Duration::ZERO);
+        } else {
+            // Dropped by a callback, perhaps one of its own.
+            self.net.network().cut_off(&self.service);
         }
     }
 }
@@ -432,12 +487,13 @@ impl fmt::Debug for RunningServer {
     }
 }
 
-/// Ends a server that [waits](RunningServer::wait), from any thread.
+/// Ends a server that [runs](Server::run) or [waits](RunningServer::wait), from any thread.
 #[derive(Clone)]
 pub struct Stopper(Arc<Stop>);
 
 impl Stopper {
-    /// Tells the server to shut down; returns at once. A second call does nothing.
+    /// Tells the server to shut down; returns at once. A second call does nothing; one before the start
+    /// ends the server as soon as it runs.
     pub fn stop(&self) {
         *lock(&self.0.stopped) = true;
         self.0.changed.notify_all();

@@ -40,8 +40,6 @@ pub(crate) struct WorkerStats {
     pub(crate) messages_in: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) decode_errors: Counter,
-    /// Of listeners of the worker's own.
-    pub(crate) accept_errors: Counter,
     pub(crate) stale_events: Counter,
     pub(crate) timers_live: Counter,
     pub(crate) panics: Counter,
@@ -101,11 +99,12 @@ impl Connections {
     }
 }
 
-/// The counters of an acceptor.
+/// What is counted where connections come in, by whichever thread.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptStats {
     pub(crate) refused: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) panics: AtomicU64,
 }
 
 /// What a reactor or server has counted so far; the keys are those of the stats files.
@@ -121,7 +120,7 @@ pub struct Stats {
     pub connected: u64,
     /// Connections that ended, of either kind.
     pub closed: u64,
-    /// Connections turned away by a limit; not in `accepted`.
+    /// Connections turned away by a limit, those that were to be dialled too; not in `accepted`.
     pub refused: u64,
     /// Bytes read.
     pub bytes_in: u64,
@@ -142,7 +141,7 @@ pub struct Stats {
     /// Messages and jobs waiting or running, at this moment, in the pools that connections have used:
     /// all of a pool's, also where it serves others too.
     pub pool_queued: u64,
-    /// Panics caught in handlers, stages, codecs and jobs.
+    /// Panics caught in handlers, stages, codecs, jobs, factories and the choice of a worker.
     pub panics: u64,
     /// Turns of all loops.
     pub loop_turns: u64,
@@ -189,7 +188,6 @@ impl Stats {
         self.messages_in += worker.messages_in.value();
         self.messages_out += worker.messages_out.value();
         self.decode_errors += worker.decode_errors.value();
-        self.accept_errors += worker.accept_errors.value();
         self.stale_events += worker.stale_events.value();
         self.timers_live += worker.timers_live.value();
         self.panics += worker.panics.value() + worker.pool_panics.load(Ordering::Relaxed);
@@ -203,6 +201,7 @@ impl Stats {
     pub(crate) fn add_acceptor(&mut self, acceptor: &AcceptStats) {
         self.refused += acceptor.refused.load(Ordering::Relaxed);
         self.accept_errors += acceptor.accept_errors.load(Ordering::Relaxed);
+        self.panics += acceptor.panics.load(Ordering::Relaxed);
     }
 }
 

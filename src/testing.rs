@@ -124,7 +124,12 @@ impl HarnessBuilder {
     }
 
     /// Opens a connection with this pipeline.
+    ///
+    /// # Panics
+    ///
+    /// When a limit makes no sense, which a server would refuse.
     pub fn open<In: 'static, Out: 'static>(self, pipeline: Pipeline<In, Out>) -> Harness<In, Out> {
+        self.options.check().expect("limits that can work");
         let clock = Clock::manual();
         let mailbox = Arc::new(Mailbox::new(Box::new(Awake), MAILBOX_MESSAGES_MAX));
         let turn = Turn::new(clock, mailbox, Arc::new(WorkerStats::default()));

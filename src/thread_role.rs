@@ -25,12 +25,25 @@ pub(crate) fn play<R>(io: bool, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Whether the calling thread may wait for an I/O thread: it is none itself.
+pub(crate) fn may_wait() -> bool {
+    !IS_IO_THREAD.get()
+}
+
 /// An error on an I/O thread, where a blocking call would wait for what only that thread can do.
 pub(crate) fn refuse_on_io_thread(what: &str) -> Result<(), Error> {
-    if IS_IO_THREAD.get() {
+    if !may_wait() {
         let text =
             format!("an I/O thread cannot {what}: it would wait for itself; use the callbacks");
         return Err(Error::new(ErrorKind::Misuse, text));
     }
     Ok(())
+}
+
+/// Panics where [`refuse_on_io_thread`] refuses, for calls that return no error.
+#[track_caller]
+pub(crate) fn assert_may_wait(what: &str) {
+    if let Err(error) = refuse_on_io_thread(what) {
+        panic!("{error}");
+    }
 }

@@ -11,12 +11,7 @@ use super::frame_error::{FrameError, FrameErrorKind, OnFrameError};
 use super::framed::{Framing, Scan};
 use crate::buffer::Output;
 use crate::error::{CloseReason, Error, ErrorKind, Failure, Result};
-
-/// The longest message of a [`LengthField`] that is not told otherwise: 1 MiB.
-///
-/// Large enough for any message that is not a file; a thousand peers that each send half of one hold
-/// half a GiB.
-pub const FRAME_BYTES_MAX: usize = 1 << 20;
+use crate::limits::FRAME_BYTES_MAX;
 
 /// The longest header that a [`LengthFieldBuilder`] accepts, 1 KiB, and the most that may be stripped.
 ///

@@ -16,9 +16,10 @@ mod framed;
 mod length_field;
 mod raw;
 
+pub use crate::limits::FRAME_BYTES_MAX;
 pub use frame_error::{FrameError, FrameErrorKind, OnFrameError};
 pub use framed::{Body, FRAME_COPY_BYTES_MAX, Framed, Framing, Scan};
-pub use length_field::{FRAME_BYTES_MAX, HEADER_BYTES_MAX, LengthField, LengthFieldBuilder};
+pub use length_field::{HEADER_BYTES_MAX, LengthField, LengthFieldBuilder};
 pub use raw::Raw;
 
 use bytes::BytesMut;

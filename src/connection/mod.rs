@@ -18,7 +18,6 @@
 
 mod service;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -30,6 +29,7 @@ use crate::clock::Instant;
 use crate::error::{CloseReason, Result};
 use crate::id::ConnectionId;
 use crate::options::Options;
+use crate::panics::{Panicked, contain};
 use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn};
 
 pub(crate) use service::{Factory, Service};
@@ -361,11 +361,11 @@ impl Connection {
             Ok(())
         });
         if !self.state.accepts_output() {
-            return;
+            return drop_quietly(next, turn);
         }
         self.state.timers.cancel_users();
         self.state.has_handles = false;
-        self.link = Some(next);
+        drop_quietly(self.link.replace(next), turn);
         self.run(turn, |link, state, turn| link.open(state, turn));
         self.decode_input(turn);
     }
@@ -391,12 +391,11 @@ impl Connection {
                 Ok(())
             });
         }
-        if let Some(mut link) = self.link.take() {
-            link.shut_outbox(turn, reason);
-            drop_quietly(link, turn);
-        }
+        self.end_link(turn, reason);
         self.state.fail_completions(reason);
         self.state.timers.clear();
+        // Attributes may panic as they are dropped, like everything of the program's.
+        drop_quietly(self.state.take_rare(), turn);
         if !self.state.output.is_empty() {
             self.state.output.clear();
         } else if let Some(buffer) = self.state.output.return_buffer() {
@@ -412,7 +411,7 @@ impl Connection {
     ) {
         let Some(link) = &mut self.link else { return };
         let state = &mut self.state;
-        let outcome = catch_unwind(AssertUnwindSafe(|| call(&mut **link, state, turn)));
+        let outcome = contain(|| call(&mut **link, state, turn));
         match outcome {
             Ok(Ok(())) => {}
             // A frame that the peer's FIN cut off is no reason to drop what is still being answered.
@@ -427,19 +426,31 @@ impl Connection {
                 turn.stats.panics.add(1);
                 self.state.close(Closing::Now(CloseReason::Panic));
                 // What has panicked is not called again, not even to be told of the close.
-                if let Some(mut link) = self.link.take() {
-                    link.shut_outbox(turn, CloseReason::Panic);
-                    drop_quietly(link, turn);
-                }
+                self.end_link(turn, CloseReason::Panic);
             }
         }
     }
+
+    /// Ends the handles, and drops the pipeline.
+    fn end_link(&mut self, turn: &mut Turn, reason: CloseReason) {
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
+        let ended = contain(|| link.shut_outbox(turn, reason));
+        note_destructor(ended, turn);
+        drop_quietly(link, turn);
+    }
 }
 
-/// Drops a pipeline; a panic in some destructor costs nothing but a line in the log.
-fn drop_quietly(link: Box<dyn Link>, turn: &Turn) {
-    if catch_unwind(AssertUnwindSafe(|| drop(link))).is_err() {
+/// Drops what belongs to the program; a panic in some destructor costs nothing but a line in the log.
+fn drop_quietly<T>(value: T, turn: &Turn) {
+    note_destructor(contain(|| drop(value)), turn);
+}
+
+fn note_destructor(outcome: std::result::Result<(), Panicked>, turn: &Turn) {
+    if outcome.is_err() {
         turn.stats.panics.add(1);
-        error!(target: "netwheel::connection", "a handler or stage panicked while it was dropped");
+        error!(target: "netwheel::connection",
+            "a handler, stage, attribute or message panicked while it was dropped");
     }
 }

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use log::error;
+
 use crate::address::Peer;
 use crate::limits::ConnectionLimits;
 use crate::options::Options;
+use crate::panics::{Panicked, contain};
 use crate::pipeline::AnyPipeline;
 use crate::sync::lock;
 
@@ -16,24 +19,37 @@ pub(crate) type Factory = Box<dyn Fn(&Peer) -> AnyPipeline + Send + Sync>;
 
 /// One server or client of a reactor: what its connections share, and the count of those that live.
 pub(crate) struct Service {
-    pub(crate) factory: Factory,
+    /// Absent only while it is dropped.
+    factory: Option<Factory>,
     pub(crate) options: Arc<Options>,
     active: AtomicUsize,
+    /// Of the active ones, those that wait for the peer's FIN only.
+    lingering: AtomicUsize,
     ending: AtomicBool,
-    aborted: AtomicUsize,
+    aborting: AtomicBool,
     gone: (Mutex<()>, Condvar),
 }
 
 impl Service {
     pub(crate) fn new(factory: Factory, options: Options) -> Arc<Self> {
         Arc::new(Self {
-            factory,
+            factory: Some(factory),
             options: Arc::new(options),
             active: AtomicUsize::new(0),
+            lingering: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
-            aborted: AtomicUsize::new(0),
+            aborting: AtomicBool::new(false),
             gone: (Mutex::new(()), Condvar::new()),
         })
+    }
+
+    /// The pipeline of a new connection.
+    pub(crate) fn make(&self, peer: &Peer) -> Result<AnyPipeline, Panicked> {
+        let factory = self
+            .factory
+            .as_ref()
+            .expect("dropped with the service only");
+        contain(|| factory(peer))
     }
 
     pub(crate) fn limits(&self) -> &ConnectionLimits {
@@ -51,6 +67,16 @@ impl Service {
         }
     }
 
+    /// A connection has been told of its end and its last byte has left; it still waits for the peer's FIN.
+    pub(crate) fn begin_linger(&self) {
+        self.lingering.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Follows [`leave`](Self::leave), so that nobody takes a connection that was drained for a live one.
+    pub(crate) fn end_linger(&self) {
+        self.lingering.fetch_sub(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn active(&self) -> usize {
         self.active.load(Ordering::Acquire)
     }
@@ -64,15 +90,17 @@ impl Service {
         self.ending.load(Ordering::Acquire)
     }
 
-    /// From now on connections that still live are closed at once; answers how many there are.
+    /// From now on connections that still live are closed at once; answers how many are cut off by it.
+    /// One that lingers is not: it has been answered.
     pub(crate) fn abort(&self) -> usize {
-        let left = self.active();
-        self.aborted.store(left.max(1), Ordering::Release);
-        left
+        let lingering = self.lingering.load(Ordering::Relaxed);
+        let cut_off = self.active().saturating_sub(lingering);
+        self.aborting.store(true, Ordering::Release);
+        cut_off
     }
 
     pub(crate) fn is_aborting(&self) -> bool {
-        self.aborted.load(Ordering::Acquire) > 0
+        self.aborting.load(Ordering::Acquire)
     }
 
     /// Waits until no connection lives; `false` when `timeout` passed first.
@@ -84,6 +112,16 @@ impl Service {
             .wait_timeout_while(guard, timeout, |()| self.active() > 0)
             .unwrap_or_else(PoisonError::into_inner);
         !result.timed_out()
+    }
+}
+
+/// Whoever is the last to hold a service may be a worker, which a destructor of the program's must not end.
+impl Drop for Service {
+    fn drop(&mut self) {
+        let factory = self.factory.take();
+        if contain(|| drop(factory)).is_err() {
+            error!(target: "netwheel::connection", "a pipeline's factory panicked while it was dropped");
+        }
     }
 }
 

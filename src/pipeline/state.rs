@@ -118,6 +118,11 @@ impl State {
         self.rare.get_or_insert_default()
     }
 
+    /// Takes all of it away, at the end of the connection.
+    pub(crate) fn take_rare(&mut self) -> Option<Box<Rare>> {
+        self.rare.take()
+    }
+
     pub(crate) fn rare_ref(&self) -> Option<&Rare> {
         self.rare.as_deref()
     }

@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -320,15 +319,16 @@ impl<D: Driver> Worker<D> {
             service,
             connect_timeout,
         } = arrival;
-        let pipeline = catch_unwind(AssertUnwindSafe(|| (service.factory)(&peer)));
-        let Ok(pipeline) = pipeline else {
+        // Asked first, so that no pipeline is made in vain. Who is told to end from here on is told once more
+        // of its new connection, by `Command::Shutdown`.
+        if service.is_ending() {
+            return self.turn_away(stream, &service);
+        }
+        let Ok(pipeline) = service.make(&peer) else {
             error!(target: "netwheel::worker", "{}: the pipeline's factory panicked", peer.address);
             self.turn.stats.panics.add(1);
             return self.turn_away(stream, &service);
         };
-        if service.is_ending() {
-            return self.turn_away(stream, &service);
-        }
         let connecting = connect_timeout.is_some();
         let (worker, driver) = (self.index, &mut self.driver);
         let mut registered = Ok(());
@@ -464,6 +464,7 @@ impl<D: Driver> Worker<D> {
             return self.close(key, reason);
         }
         entry.phase = Phase::Lingering(entry.service.limits().linger_bytes_max);
+        entry.service.begin_linger();
         entry.close_reason = reason;
         // What stopped reading early may have left bytes that no event will tell of again.
         entry.note_readable(false);
@@ -502,6 +503,9 @@ impl<D: Driver> Worker<D> {
         }
         self.driver.close(entry.stream);
         self.leave(&entry.service);
+        if matches!(entry.phase, Phase::Lingering(_)) {
+            entry.service.end_linger();
+        }
     }
 
     /// The connections of this moment; the slots may change while they are gone through.

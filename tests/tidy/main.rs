@@ -34,6 +34,7 @@ const FLOORS: &[&[&str]] = &[
         "completion",
         "mailbox",
         "options",
+        "panics",
         "slots",
         "stats",
         "thread_role",

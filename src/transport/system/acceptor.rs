@@ -1,28 +1,28 @@
 //! The thread that accepts and hands out.
 //!
 //! Accepts in batches, hands each socket unregistered to a worker (a mio source is bound to its first
-//! poll), and wakes a worker once per batch. After an error that only time can cure, such as having no
-//! descriptor left, a listener rests: its queue would give no further edge, and trying again at once
-//! would spin.
+//! poll), and wakes a worker once per batch.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, unbounded};
 use log::{debug, warn};
 use mio::{Events, Poll, Token, Waker};
 
+use super::admission::Admission;
 use super::driver::Inbound;
-use super::socket::{Listener, Stream, rest_after};
+use super::open_listener::OpenListener;
+use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::clock::{Clock, Instant};
 use crate::connection::Service;
 use crate::error::Error;
-use crate::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH, LOG_REPEAT_INTERVAL};
+use crate::limits::ACCEPT_BATCH;
 use crate::mailbox::{Command, Mailbox};
-use crate::stats::{AcceptStats, WorkerStats};
+use crate::panics::contain;
+use crate::stats::WorkerStats;
 use crate::transport::Arrival;
 
 const WAKE: Token = Token(usize::MAX);
@@ -54,8 +54,8 @@ pub(crate) struct WorkerDoor {
 
 enum Request {
     Listen(Listener, Arc<Service>),
-    /// Close the listeners of services that are ending, and say so.
-    Close(Sender<()>),
+    /// Close the listeners of services that are ending, and say so to whoever waits.
+    Close(Option<Sender<()>>),
     Stop,
 }
 
@@ -66,28 +66,34 @@ pub(crate) struct AcceptorHandle {
 }
 
 impl AcceptorHandle {
-    pub(crate) fn listen(&self, listener: Listener, service: Arc<Service>) {
-        self.ask(Request::Listen(listener, service));
+    /// Serves a listener; `false` when the thread has ended.
+    pub(crate) fn listen(&self, listener: Listener, service: Arc<Service>) -> bool {
+        self.ask(Request::Listen(listener, service))
     }
 
     /// Closes the listeners of services that are ending; returns once they are closed.
     pub(crate) fn close_ended(&self) {
         let (done, closed) = crossbeam_channel::bounded(1);
-        self.ask(Request::Close(done));
+        self.ask(Request::Close(Some(done)));
         // An error means that the thread has gone, and the listeners with it.
         let _ = closed.recv();
+    }
+
+    /// Closes the listeners of services that are ending, soon: for threads that must not wait.
+    pub(crate) fn close_ended_soon(&self) {
+        self.ask(Request::Close(None));
     }
 
     pub(crate) fn stop(&self) {
         self.ask(Request::Stop);
     }
 
-    fn ask(&self, request: Request) {
-        if self.requests.send(request).is_ok()
-            && let Err(error) = self.waker.wake()
-        {
+    fn ask(&self, request: Request) -> bool {
+        let asked = self.requests.send(request).is_ok();
+        if asked && let Err(error) = self.waker.wake() {
             warn!(target: "netwheel::acceptor", "wake: {error}");
         }
+        asked
     }
 }
 
@@ -97,47 +103,16 @@ pub(crate) struct Acceptor {
     clock: Clock,
     // Unbounded, but a request is made once per listener, server and reactor, and waited for.
     requests: Receiver<Request>,
-    listeners: Vec<Open>,
+    listeners: Vec<OpenListener>,
     tokens: usize,
     doors: Vec<WorkerDoor>,
     order: Order,
-    connections_max: usize,
-    stats: Arc<AcceptStats>,
+    admission: Arc<Admission>,
     next: usize,
     /// Workers that were handed sockets in this batch and are to be woken.
     handed: Vec<bool>,
     /// A socket for which no worker had room.
     held: Option<(Stream, Peer, Arc<Service>)>,
-    log: Repeated,
-}
-
-struct Open {
-    listener: Listener,
-    service: Arc<Service>,
-    token: Token,
-    ready: bool,
-    rests_until: Option<Instant>,
-}
-
-/// Keeps repeated lines of the log to one in a while, with a count.
-#[derive(Default)]
-struct Repeated {
-    last: Option<Instant>,
-    swallowed: u64,
-}
-
-impl Repeated {
-    fn warn(&mut self, now: Instant, text: &str) {
-        if self
-            .last
-            .is_some_and(|last| now.since(last) < LOG_REPEAT_INTERVAL)
-        {
-            self.swallowed += 1;
-            return;
-        }
-        warn!(target: "netwheel::acceptor", "{text} ({} more since the last line)", self.swallowed);
-        (self.last, self.swallowed) = (Some(now), 0);
-    }
 }
 
 impl Acceptor {
@@ -145,8 +120,7 @@ impl Acceptor {
         clock: Clock,
         doors: Vec<WorkerDoor>,
         order: Order,
-        connections_max: usize,
-        stats: Arc<AcceptStats>,
+        admission: Arc<Admission>,
     ) -> Result<(Self, AcceptorHandle), Error> {
         let refused = |error| Error::io("cannot start the acceptor", error);
         let poll = Poll::new().map_err(refused)?;
@@ -161,11 +135,9 @@ impl Acceptor {
             handed: vec![false; doors.len()],
             doors,
             order,
-            connections_max,
-            stats,
+            admission,
             next: 0,
             held: None,
-            log: Repeated::default(),
         };
         Ok((acceptor, AcceptorHandle { requests, waker }))
     }
@@ -182,13 +154,10 @@ impl Acceptor {
                 _ => {}
             }
             for event in &events {
-                for open in self
-                    .listeners
+                self.listeners
                     .iter_mut()
-                    .filter(|open| open.token == event.token())
-                {
-                    open.ready = open.rests_until.is_none();
-                }
+                    .filter(|open| open.token() == event.token())
+                    .for_each(OpenListener::note_ready);
             }
             if !self.take_requests() {
                 return;
@@ -201,15 +170,11 @@ impl Acceptor {
         if self.held.is_some() {
             return Some(HAND_OVER_RETRY);
         }
-        if self.listeners.iter().any(|open| open.ready) {
-            return Some(Duration::ZERO);
-        }
-        let until = self
-            .listeners
+        let now = self.clock.now();
+        self.listeners
             .iter()
-            .filter_map(|open| open.rests_until)
-            .min()?;
-        Some(until.since(self.clock.now()))
+            .filter_map(|open| open.timeout(now))
+            .min()
     }
 
     fn take_requests(&mut self) -> bool {
@@ -218,7 +183,9 @@ impl Acceptor {
                 Request::Listen(listener, service) => self.add(listener, service),
                 Request::Close(done) => {
                     self.close_ended();
-                    let _ = done.send(());
+                    if let Some(done) = done {
+                        let _ = done.send(());
+                    }
                 }
                 Request::Stop => {
                     self.drop_held();
@@ -229,30 +196,18 @@ impl Acceptor {
         true
     }
 
-    fn add(&mut self, mut listener: Listener, service: Arc<Service>) {
+    fn add(&mut self, listener: Listener, service: Arc<Service>) {
         let token = Token(self.tokens);
         self.tokens += 1;
-        if let Err(error) = listener.register(self.poll.registry(), token) {
-            return warn!(target: "netwheel::acceptor", "register listener: {error}");
+        match OpenListener::new(listener, service, self.poll.registry(), token) {
+            Ok(open) => self.listeners.push(open),
+            Err(error) => warn!(target: "netwheel::acceptor", "register listener: {error}"),
         }
-        self.listeners.push(Open {
-            listener,
-            service,
-            token,
-            ready: true,
-            rests_until: None,
-        });
     }
 
     fn close_ended(&mut self) {
         let registry = self.poll.registry();
-        self.listeners.retain_mut(|open| {
-            let keep = !open.service.is_ending();
-            if !keep {
-                open.listener.deregister(registry);
-            }
-            keep
-        });
+        self.listeners.retain_mut(|open| open.goes_on(registry));
         if self
             .held
             .as_ref()
@@ -272,10 +227,6 @@ impl Acceptor {
     fn accept_all(&mut self) {
         let now = self.clock.now();
         for index in 0..self.listeners.len() {
-            let open = &mut self.listeners[index];
-            if open.rests_until.is_some_and(|until| now >= until) {
-                (open.rests_until, open.ready) = (None, true);
-            }
             self.accept_batch(index, now);
         }
         for (handed, door) in self.handed.iter_mut().zip(&self.doors) {
@@ -293,46 +244,15 @@ impl Acceptor {
                 return;
             }
             let open = &mut self.listeners[index];
-            if !open.ready {
+            if !open.is_ready(now) {
                 return;
             }
-            match open.listener.accept(&open.service.options) {
-                Ok((stream, peer)) => {
-                    let service = Arc::clone(&open.service);
-                    self.let_in(stream, peer, service);
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => open.ready = false,
-                    io::ErrorKind::Interrupted => {}
-                    _ => {
-                        self.stats.accept_errors.fetch_add(1, Ordering::Relaxed);
-                        if let Some(rest) = rest_after(&error, ACCEPT_BACKOFF) {
-                            open.ready = false;
-                            open.rests_until = Some(now + rest);
-                        }
-                        self.log.warn(now, &format!("accept: {error}"));
-                    }
-                },
+            if let Some((stream, peer)) = open.accept(now, &self.admission) {
+                let service = Arc::clone(open.service());
+                service.enter();
+                self.hand_over(stream, peer, service);
             }
         }
-    }
-
-    fn let_in(&mut self, stream: Stream, peer: Peer, service: Arc<Service>) {
-        let connections: usize = self
-            .doors
-            .iter()
-            .map(|door| door.stats.connections.count())
-            .sum();
-        if connections >= self.connections_max {
-            self.stats.refused.fetch_add(1, Ordering::Relaxed);
-            let now = self.clock.now();
-            let max = self.connections_max;
-            return self
-                .log
-                .warn(now, &format!("refused {}: {max} connections", peer.address));
-        }
-        service.enter();
-        self.hand_over(stream, peer, service);
     }
 
     /// Hands a socket to a worker; holds it when none has room.
@@ -368,20 +288,31 @@ impl Acceptor {
     }
 
     fn choose(&mut self, peer: &Peer) -> usize {
-        let counts = || self.doors.iter().map(|door| door.stats.connections.count());
-        match &self.order {
-            Order::RoundRobin => {
-                self.next = (self.next + 1) % self.doors.len();
-                self.next
-            }
-            Order::LeastConnections => counts()
+        let chosen = match &self.order {
+            Order::RoundRobin => None,
+            Order::LeastConnections => self
+                .counts()
                 .enumerate()
                 .min_by_key(|(_, count)| *count)
-                .map_or(0, |(index, _)| index),
+                .map(|(index, _)| index),
             Order::Custom(choose) => {
-                let counts: Vec<usize> = counts().collect();
-                choose(peer, &counts) % self.doors.len()
+                let counts: Vec<usize> = self.counts().collect();
+                let chosen = contain(|| choose(peer, &counts));
+                if chosen.is_err() {
+                    self.admission.note_panic("the choice of a worker");
+                }
+                chosen.ok().map(|chosen| chosen % self.doors.len())
             }
+        };
+        if let Some(index) = chosen {
+            return index;
         }
+        self.next = (self.next + 1) % self.doors.len();
+        self.next
+    }
+
+    /// The connections that each worker has.
+    fn counts(&self) -> impl Iterator<Item = usize> {
+        self.doors.iter().map(|door| door.stats.connections.count())
     }
 }

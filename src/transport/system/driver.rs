@@ -8,12 +8,14 @@ use crossbeam_channel::Receiver;
 use log::warn;
 use mio::{Events, Poll, Token, Waker};
 
-use super::socket::{Listener, Stream, rest_after};
+use super::admission::Admission;
+use super::open_listener::OpenListener;
+use super::socket::{Listener, Stream};
 use crate::address::Peer;
-use crate::clock::{Clock, Instant};
+use crate::clock::Clock;
 use crate::connection::Service;
 use crate::id::Key;
-use crate::limits::ACCEPT_BACKOFF;
+use crate::limits::ACCEPT_BATCH;
 use crate::mailbox::Wake;
 use crate::transport::{Arrival, Driver, Readiness};
 
@@ -29,15 +31,7 @@ compile_error!("netwheel packs a slot and its generation into a 64-bit poll toke
 pub(crate) enum Inbound {
     Socket(Arrival<Stream>),
     /// A listener of the worker's own, on a port that it shares with the others'.
-    Listener(Listener, Arc<Service>),
-}
-
-struct Shared {
-    listener: Listener,
-    service: Arc<Service>,
-    token: Token,
-    ready: bool,
-    rests_until: Option<Instant>,
+    Listener(Listener, Arc<Service>, Arc<Admission>),
 }
 
 /// Sockets and readiness of one worker, by mio.
@@ -46,8 +40,10 @@ pub(crate) struct SystemDriver {
     events: Events,
     clock: Clock,
     inbound: Receiver<Inbound>,
-    listeners: Vec<Shared>,
+    listeners: Vec<(OpenListener, Arc<Admission>)>,
     listeners_seen: u32,
+    /// Tries to accept that are left in this turn.
+    tries_left: usize,
     stats: Arc<crate::stats::WorkerStats>,
 }
 
@@ -75,6 +71,7 @@ impl SystemDriver {
             inbound,
             listeners: Vec::new(),
             listeners_seen: 0,
+            tries_left: 0,
             stats,
         })
     }
@@ -83,58 +80,42 @@ impl SystemDriver {
         Ok(Box::new(PollWaker(Waker::new(self.poll.registry(), WAKE)?)))
     }
 
-    fn add_listener(&mut self, mut listener: Listener, service: Arc<Service>) {
+    fn add_listener(
+        &mut self,
+        listener: Listener,
+        service: Arc<Service>,
+        admission: Arc<Admission>,
+    ) {
         let generation = self.listeners_seen;
         self.listeners_seen += 1;
         let token = token(Key {
             slot: LISTENER_SLOT,
             generation,
         });
-        if let Err(error) = listener.register(self.poll.registry(), token) {
-            return warn!(target: "netwheel::acceptor", "register listener: {error}");
+        match OpenListener::new(listener, service, self.poll.registry(), token) {
+            Ok(open) => self.listeners.push((open, admission)),
+            Err(error) => warn!(target: "netwheel::acceptor", "register listener: {error}"),
         }
-        self.listeners.push(Shared {
-            listener,
-            service,
-            token,
-            ready: true,
-            rests_until: None,
-        });
     }
 
     /// Accepts one connection from the first listener that has one.
     fn accept(&mut self) -> Option<Arrival<Stream>> {
         let now = self.clock.now();
-        for shared in &mut self.listeners {
-            if shared.rests_until.is_some_and(|until| now >= until) {
-                (shared.rests_until, shared.ready) = (None, true);
-            }
-            while shared.ready {
-                match shared.listener.accept(&shared.service.options) {
-                    Ok((stream, peer)) => {
-                        shared.service.enter();
-                        self.stats.connections.enter();
-                        let service = Arc::clone(&shared.service);
-                        return Some(Arrival {
-                            stream,
-                            peer,
-                            service,
-                            connect_timeout: None,
-                        });
-                    }
-                    Err(error) => match error.kind() {
-                        io::ErrorKind::WouldBlock => shared.ready = false,
-                        io::ErrorKind::Interrupted => {}
-                        _ => {
-                            self.stats.accept_errors.add(1);
-                            if let Some(rest) = rest_after(&error, ACCEPT_BACKOFF) {
-                                warn!(target: "netwheel::acceptor", "accept: {error}");
-                                shared.ready = false;
-                                shared.rests_until = Some(now + rest);
-                            }
-                        }
-                    },
-                }
+        for (open, admission) in &mut self.listeners {
+            while self.tries_left > 0 && open.is_ready(now) {
+                self.tries_left -= 1;
+                let Some((stream, peer)) = open.accept(now, admission) else {
+                    continue;
+                };
+                let service = Arc::clone(open.service());
+                service.enter();
+                self.stats.connections.enter();
+                return Some(Arrival {
+                    stream,
+                    peer,
+                    service,
+                    connect_timeout: None,
+                });
             }
         }
         None
@@ -143,22 +124,20 @@ impl SystemDriver {
     /// Closes the listeners of services that are ending.
     fn drop_ended_listeners(&mut self) {
         let registry = self.poll.registry();
-        self.listeners.retain_mut(|shared| {
-            let keep = !shared.service.is_ending();
-            if !keep {
-                shared.listener.deregister(registry);
-            }
-            keep
-        });
+        self.listeners
+            .retain_mut(|(open, _)| open.goes_on(registry));
     }
 
-    fn rest_of_listeners(&self) -> Option<Duration> {
+    /// How long a wait may take: none at all where tries were used up with connections left.
+    fn timeout_of_listeners(&self) -> Option<Duration> {
+        if self.listeners.is_empty() {
+            return None;
+        }
         let now = self.clock.now();
         self.listeners
             .iter()
-            .filter_map(|shared| shared.rests_until)
+            .filter_map(|(open, _)| open.timeout(now))
             .min()
-            .map(|at| at.since(now))
     }
 }
 
@@ -181,10 +160,11 @@ impl Driver for SystemDriver {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
-        let timeout = match self.rest_of_listeners() {
+        let timeout = match self.timeout_of_listeners() {
             Some(rest) => Some(timeout.map_or(rest, |timeout| timeout.min(rest))),
             None => timeout,
         };
+        self.tries_left = ACCEPT_BATCH;
         self.poll.poll(&mut self.events, timeout)?;
         for event in &self.events {
             let token = event.token();
@@ -193,13 +173,10 @@ impl Driver for SystemDriver {
             }
             let key = Key::from_bits(token.0 as u64);
             if key.slot == LISTENER_SLOT {
-                for shared in self
-                    .listeners
+                self.listeners
                     .iter_mut()
-                    .filter(|shared| shared.token == token)
-                {
-                    shared.ready = shared.rests_until.is_none();
-                }
+                    .filter(|(open, _)| open.token() == token)
+                    .for_each(|(open, _)| open.note_ready());
                 continue;
             }
             ready.push(Readiness {
@@ -217,7 +194,9 @@ impl Driver for SystemDriver {
         loop {
             match self.inbound.try_recv() {
                 Ok(Inbound::Socket(arrival)) => return Some(arrival),
-                Ok(Inbound::Listener(listener, service)) => self.add_listener(listener, service),
+                Ok(Inbound::Listener(listener, service, admission)) => {
+                    self.add_listener(listener, service, admission);
+                }
                 Err(_) => break,
             }
         }

@@ -1,13 +1,16 @@
 //! Listening and connected sockets, and their options.
 
+#[cfg(not(unix))]
+use std::io::Write;
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+#[cfg(unix)]
+use socket2::SockAddr;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::address::{Address, Peer, Place};
 use crate::error::Error;
@@ -38,12 +41,19 @@ impl Stream {
     }
 
     /// Writes without raising SIGPIPE: a host program may have that signal at its default, which kills.
+    #[cfg(unix)]
     pub(crate) fn write(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
         let socket = either!(self, stream => SockRef::from(stream));
         match from {
             [one] => socket.send_with_flags(one, NO_SIGNAL),
             many => socket.send_vectored_with_flags(many, NO_SIGNAL),
         }
+    }
+
+    /// Writes by mio's own call: where mio emulates readiness it arms a socket anew from there only.
+    #[cfg(not(unix))]
+    pub(crate) fn write(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        either!(self, stream => { let mut stream = stream; stream.write_vectored(from) })
     }
 
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
@@ -71,8 +81,11 @@ impl Stream {
 
     /// Sets the options of a connection; what the system refuses is not worth a connection.
     pub(crate) fn apply(&self, options: &Options, inherited: bool) {
-        let Self::Tcp(stream) = self else { return };
-        let socket = SockRef::from(stream);
+        #[cfg(unix)]
+        if matches!(self, Self::Unix(_)) {
+            return;
+        }
+        let socket = either!(self, stream => SockRef::from(stream));
         if !inherited {
             let _ = apply_inheritable(&socket, options);
         }
@@ -108,11 +121,26 @@ fn interest(writable: bool) -> Interest {
     }
 }
 
-/// `MSG_NOSIGNAL`, by its value where socket2 takes flags and names none.
+/// `MSG_NOSIGNAL`, by its value: socket2 takes flags and names none.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NO_SIGNAL: i32 = 0x4000;
-/// Elsewhere the signal is held off by a socket option (`SO_NOSIGPIPE`, which mio sets) or is unknown.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(target_os = "freebsd")]
+const NO_SIGNAL: i32 = 0x0002_0000;
+#[cfg(any(target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly"))]
+const NO_SIGNAL: i32 = 0x0400;
+/// Apple's systems know a socket option instead, `SO_NOSIGPIPE`: mio sets it on sockets that connect,
+/// socket2 on those that listen, from which accepted ones inherit it. Elsewhere the flag is unknown.
+#[cfg(all(
+    unix,
+    not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly"
+    ))
+))]
 const NO_SIGNAL: i32 = 0;
 
 /// A socket that listens and is not yet served.
@@ -120,6 +148,19 @@ const NO_SIGNAL: i32 = 0;
 pub(crate) struct Bound {
     socket: Socket,
     place: Place,
+    /// Of a Unix socket.
+    file: Option<SocketFile>,
+    shared: bool,
+}
+
+/// The file of a Unix socket that listens; goes when nobody listens any more.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Bound {
@@ -137,23 +178,26 @@ impl Bound {
         &self.place
     }
 
+    /// Whether others may listen on its port as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     pub(crate) fn listener(self) -> Listener {
-        match self.place {
+        let socket = match self.place {
             Place::Inet(address) => {
-                let listener = mio::net::TcpListener::from_std(self.socket.into());
-                Listener {
-                    socket: ListenSocket::Tcp(listener, address),
-                }
+                ListenSocket::Tcp(mio::net::TcpListener::from_std(self.socket.into()), address)
             }
             #[cfg(unix)]
-            Place::Unix(path) => {
-                let listener = mio::net::UnixListener::from_std(self.socket.into());
-                Listener {
-                    socket: ListenSocket::Unix(listener, path),
-                }
+            Place::Unix(_) => {
+                ListenSocket::Unix(mio::net::UnixListener::from_std(self.socket.into()))
             }
             #[cfg(not(unix))]
             Place::Unix(_) => unreachable!("binding it was refused"),
+        };
+        Listener {
+            socket,
+            _file: self.file,
         }
     }
 }
@@ -178,6 +222,8 @@ fn bind_inet(address: SocketAddr, options: &Options) -> io::Result<Bound> {
     Ok(Bound {
         socket,
         place: Place::Inet(address),
+        file: None,
+        shared: options.share_port,
     })
 }
 
@@ -199,29 +245,39 @@ fn bind_unix(path: &Path, backlog: i32) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     if let Err(error) = socket.bind(&SockAddr::unix(path)?) {
-        if error.kind() != io::ErrorKind::AddrInUse || is_served(path) {
+        if error.kind() != io::ErrorKind::AddrInUse || !is_left_over(path) {
             return Err(error);
         }
         // The file of a process that died: nobody answers, so the name is free.
         std::fs::remove_file(path)?;
         socket.bind(&SockAddr::unix(path)?)?;
     }
+    let file = SocketFile(path.to_owned());
     socket.listen(backlog)?;
     Ok(Bound {
         socket,
         place: Place::Unix(path.to_owned()),
+        file: Some(file),
+        shared: false,
     })
 }
 
+/// Whether a file is a socket to which nobody listens: any other file is the user's.
 #[cfg(unix)]
-fn is_served(path: &Path) -> bool {
-    let Ok(probe) = Socket::new(Domain::UNIX, Type::STREAM, None) else {
-        return true;
-    };
-    let Ok(address) = SockAddr::unix(path) else {
-        return true;
-    };
-    !matches!(probe.connect(&address), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+fn is_left_over(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket
+        && matches!(probe(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Knocks at a socket file, without waiting: who is busy is there.
+#[cfg(unix)]
+fn probe(path: &Path) -> io::Result<()> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    probe.connect(&SockAddr::unix(path)?)
 }
 
 #[cfg(not(unix))]
@@ -254,13 +310,15 @@ fn apply_inheritable(socket: &Socket, options: &Options) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: ListenSocket,
+    /// Goes with it, behind it.
+    _file: Option<SocketFile>,
 }
 
 #[derive(Debug)]
 enum ListenSocket {
     Tcp(mio::net::TcpListener, SocketAddr),
     #[cfg(unix)]
-    Unix(mio::net::UnixListener, PathBuf),
+    Unix(mio::net::UnixListener),
 }
 
 impl Listener {
@@ -278,7 +336,7 @@ impl Listener {
                 Ok((stream, Peer::new(Address::Inet(peer), Address::Inet(local))))
             }
             #[cfg(unix)]
-            ListenSocket::Unix(listener, _) => {
+            ListenSocket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
                 Ok((
                     Stream::Unix(stream),
@@ -294,9 +352,7 @@ impl Listener {
                 registry.register(listener, token, Interest::READABLE)
             }
             #[cfg(unix)]
-            ListenSocket::Unix(listener, _) => {
-                registry.register(listener, token, Interest::READABLE)
-            }
+            ListenSocket::Unix(listener) => registry.register(listener, token, Interest::READABLE),
         }
     }
 
@@ -304,17 +360,8 @@ impl Listener {
         let _ = match &mut self.socket {
             ListenSocket::Tcp(listener, _) => registry.deregister(listener),
             #[cfg(unix)]
-            ListenSocket::Unix(listener, _) => registry.deregister(listener),
+            ListenSocket::Unix(listener) => registry.deregister(listener),
         };
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let ListenSocket::Unix(_, path) = &self.socket {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
@@ -360,17 +407,4 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn descriptor_limit() -> Option<usize> {
     None
-}
-
-/// How long a listener rests after an error that time alone may cure; `None` for errors of one
-/// connection, after which the next may well succeed.
-pub(crate) fn rest_after(error: &io::Error, rest: Duration) -> Option<Duration> {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    const ENOMEM: i32 = 12;
-    const ENOBUFS: i32 = 105;
-    match error.raw_os_error() {
-        Some(ENFILE | EMFILE | ENOMEM | ENOBUFS) => Some(rest),
-        _ => None,
-    }
 }

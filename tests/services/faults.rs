@@ -1,0 +1,123 @@
+//! A system that refuses descriptors: whatever cannot start whole leaves nothing behind.
+//!
+//! In a child process whose limit is low, so that no other test runs out of them.
+#![cfg(target_os = "linux")]
+
+use std::env;
+use std::fs::File;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+
+use netwheel::{Pipeline, Place, Reactor, Server};
+
+use crate::address_of;
+use crate::util::{Baseline, any_port, ask, dial};
+
+const CHILD: &str = "NETWHEEL_TEST_CHILD";
+
+/// Runs a test of this file again, alone in a process with few descriptors; answers whether this is it.
+fn is_child(test: &str) -> bool {
+    if env::var_os(CHILD).is_some() {
+        return true;
+    }
+    let status = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", test, "--test-threads=1"])
+        .env(CHILD, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "the child says why");
+    false
+}
+
+/// Takes all descriptors but so many.
+fn leave(spare: usize) -> Vec<File> {
+    let mut all = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        all.push(file);
+    }
+    all.truncate(all.len() - spare);
+    all
+}
+
+#[test]
+fn a_reactor_that_cannot_start_whole_leaves_no_thread_and_no_descriptor() {
+    if !is_child("faults::a_reactor_that_cannot_start_whole_leaves_no_thread_and_no_descriptor") {
+        return;
+    }
+    let baseline = Baseline::now();
+    let mut refused = 0;
+    for spare in 0.. {
+        let taken = leave(spare);
+        let started = Reactor::builder().workers(3).start();
+        drop(taken);
+        match started {
+            Ok(reactor) => {
+                reactor.shutdown(Duration::ZERO);
+                break;
+            }
+            Err(_) => refused += 1,
+        }
+        baseline.is_back_after("a start that was refused");
+    }
+    assert!(
+        refused > 3,
+        "each of the threads was the first that could not start"
+    );
+    baseline.is_back_after("everything");
+}
+
+#[test]
+fn a_server_that_cannot_listen_everywhere_listens_nowhere() {
+    if !is_child("faults::a_server_that_cannot_listen_everywhere_listens_nowhere") {
+        return;
+    }
+    let reactor = Reactor::builder().workers(4).start().unwrap();
+    let file = env::temp_dir().join(format!("netwheel-{}-nowhere.sock", std::process::id()));
+    let server = Server::on(&reactor)
+        .reuse_port(true)
+        .pipeline(|_| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
+        .listen(Place::from(file.as_path()))
+        .unwrap()
+        .listen(any_port())
+        .unwrap();
+    let address = address_of(&server);
+    let taken = leave(0);
+    assert!(
+        server.start().is_err(),
+        "the other workers' listeners find no descriptor"
+    );
+    drop(taken);
+    assert!(TcpStream::connect(address).is_err());
+    assert!(UnixStream::connect(&file).is_err());
+    assert!(!file.exists());
+}
+
+#[test]
+fn listeners_rest_while_there_is_no_descriptor_and_serve_again_after() {
+    if !is_child("faults::listeners_rest_while_there_is_no_descriptor_and_serve_again_after") {
+        return;
+    }
+    for reuse_port in [false, true] {
+        let server = Server::new()
+            .workers(1)
+            .reuse_port(reuse_port)
+            .pipeline(|_| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
+            .listen(any_port())
+            .unwrap()
+            .start()
+            .unwrap();
+        let taken = leave(1);
+        let waiting = dial(server.address());
+        crate::util::eventually("the accept has failed twice", || {
+            server.stats().accept_errors >= 2
+        });
+        let turns = server.stats().loop_turns;
+        assert!(turns < 1000, "it does not spin: {turns} turns");
+        drop(taken);
+        assert_eq!(ask(&waiting, b"x"), b"x");
+    }
+}
