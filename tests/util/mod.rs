@@ -215,6 +215,10 @@ impl Baseline {
         }
     }
 
+    pub(crate) fn descriptors(self) -> usize {
+        self.descriptors
+    }
+
     /// Waits until there are no more than there were.
     pub(crate) fn is_back_after(self, what: &str) {
         eventually(
