@@ -78,7 +78,7 @@ impl Handler<Bytes, Bytes> for Numbered {
     }
 }
 
-/// Opens and resets so many connections; every fourth waits for its answers first.
+/// Opens and resets so many connections; every sixteenth waits for its answers first.
 fn churn(address: std::net::SocketAddr, host: u8) {
     for cycle in 0..CYCLES / u64::from(HOSTS) {
         let number = cycle * u64::from(HOSTS) + u64::from(host);
@@ -87,7 +87,7 @@ fn churn(address: std::net::SocketAddr, host: u8) {
         if cycle % 8 != 7 {
             socket.write_all(&question).unwrap();
         }
-        if cycle % 4 == 0 {
+        if cycle % 16 == 0 {
             assert_eq!(read(&socket, 2 * question.len()), question.repeat(2));
         }
         reset(socket);
