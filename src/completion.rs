@@ -1,6 +1,9 @@
 //! The promise that an accepted write is answered exactly once.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use log::error;
 
 use crate::error::CloseReason;
 
@@ -17,10 +20,10 @@ impl Completion {
         Self(Some(Box::new(callback)))
     }
 
-    pub(crate) fn complete(mut self, result: Result<(), CloseReason>) {
-        if let Some(callback) = self.0.take() {
-            callback(result);
-        }
+    /// Calls the callback; `false` when it panicked, which is logged here and counted by the caller.
+    #[must_use]
+    pub(crate) fn complete(mut self, result: Result<(), CloseReason>) -> bool {
+        self.0.take().is_none_or(|callback| call(callback, result))
     }
 
     /// Drops the callback uncalled: for a message that is given back to its sender.
@@ -32,9 +35,18 @@ impl Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(callback) = self.0.take() {
-            callback(Err(CloseReason::Local));
+            call(callback, Err(CloseReason::Local));
         }
     }
+}
+
+/// The program's code, called on a thread that serves others too: a panic stays here.
+fn call(callback: Callback, result: Result<(), CloseReason>) -> bool {
+    let returned = catch_unwind(AssertUnwindSafe(|| callback(result))).is_ok();
+    if !returned {
+        error!(target: "netwheel::connection", "the completion of a write panicked");
+    }
+    returned
 }
 
 impl fmt::Debug for Completion {

@@ -313,12 +313,13 @@ impl<Out> Outbox<Out> {
         self.output_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed.
-    pub(crate) fn shut_down(&self, reason: CloseReason) {
+    /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed. Tells
+    /// how many completions have panicked.
+    pub(crate) fn shut_down(&self, reason: CloseReason) -> u64 {
         let (entries, mailbox) = {
             let mut queue = lock(&self.queue);
             if let Life::Closed(_) = queue.state {
-                return;
+                return 0;
             }
             queue.state = Life::Closed(reason);
             queue.results.clear();
@@ -329,11 +330,9 @@ impl<Out> Outbox<Out> {
         if let Some(mailbox) = mailbox {
             mailbox.release(entries.len());
         }
-        for entry in entries {
-            if let Some(done) = entry.done {
-                done.complete(Err(reason));
-            }
-        }
+        let done = entries.into_iter().filter_map(|entry| entry.done);
+        done.map(|done| u64::from(!done.complete(Err(reason))))
+            .sum()
     }
 }
 

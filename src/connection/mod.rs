@@ -252,7 +252,7 @@ impl Connection {
     pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
         let state = &mut self.state;
         state.flush_now = false;
-        state.complete_flushed();
+        state.complete_flushed(&turn.stats);
         if let Some(buffer) = state.output.return_buffer() {
             turn.spare.give(buffer);
         }
@@ -313,6 +313,10 @@ impl Connection {
             self.swap(turn, next);
         }
         self.tell_output_bytes();
+        // A write of no bytes has left as soon as those before it have; no flush comes for it.
+        if !self.has_output() {
+            self.state.complete_flushed(&turn.stats);
+        }
         if let Closing::AfterAnswers(reason) = self.state.closing
             && self.decoded
             && !self.state.is_paused()
@@ -362,7 +366,7 @@ impl Connection {
             link.shut_outbox(turn, reason);
             drop_quietly(link, turn);
         }
-        self.state.fail_completions(reason);
+        self.state.fail_completions(reason, &turn.stats);
         self.state.timers.clear();
         if !self.state.output.is_empty() {
             self.state.output.clear();

@@ -460,11 +460,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         };
         for entry in outlet.batch {
             outlet.outbox.settle(entry.weight, &turn.mailbox);
-            if let Some(done) = entry.done {
-                done.complete(Err(reason));
+            if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
+                turn.stats.panics.add(1);
             }
         }
-        outlet.outbox.shut_down(reason);
+        turn.stats.panics.add(outlet.outbox.shut_down(reason));
     }
 }
 
