@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use mio::event::Source;
@@ -120,6 +120,20 @@ const NO_SIGNAL: i32 = 0;
 pub(crate) struct Bound {
     socket: Socket,
     place: Place,
+    #[cfg(unix)]
+    file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket that listens; goes with it, served or not.
+#[cfg(unix)]
+#[derive(Debug)]
+struct SocketFile(std::path::PathBuf);
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Bound {
@@ -146,10 +160,10 @@ impl Bound {
                 }
             }
             #[cfg(unix)]
-            Place::Unix(path) => {
+            Place::Unix(_) => {
                 let listener = mio::net::UnixListener::from_std(self.socket.into());
                 Listener {
-                    socket: ListenSocket::Unix(listener, path),
+                    socket: ListenSocket::Unix(listener, self.file),
                 }
             }
             #[cfg(not(unix))]
@@ -178,6 +192,8 @@ fn bind_inet(address: SocketAddr, options: &Options) -> io::Result<Bound> {
     Ok(Bound {
         socket,
         place: Place::Inet(address),
+        #[cfg(unix)]
+        file: None,
     })
 }
 
@@ -206,10 +222,12 @@ fn bind_unix(path: &Path, backlog: i32) -> io::Result<Bound> {
         std::fs::remove_file(path)?;
         socket.bind(&SockAddr::unix(path)?)?;
     }
+    let file = Some(SocketFile(path.to_owned()));
     socket.listen(backlog)?;
     Ok(Bound {
         socket,
         place: Place::Unix(path.to_owned()),
+        file,
     })
 }
 
@@ -260,7 +278,10 @@ pub(crate) struct Listener {
 enum ListenSocket {
     Tcp(mio::net::TcpListener, SocketAddr),
     #[cfg(unix)]
-    Unix(mio::net::UnixListener, PathBuf),
+    Unix(
+        mio::net::UnixListener,
+        #[expect(dead_code, reason = "goes with it")] Option<SocketFile>,
+    ),
 }
 
 impl Listener {
@@ -306,15 +327,6 @@ impl Listener {
             #[cfg(unix)]
             ListenSocket::Unix(listener, _) => registry.deregister(listener),
         };
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let ListenSocket::Unix(_, path) = &self.socket {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
