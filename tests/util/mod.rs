@@ -215,6 +215,10 @@ impl Baseline {
         }
     }
 
+    pub(crate) fn threads(self) -> usize {
+        self.threads
+    }
+
     pub(crate) fn descriptors(self) -> usize {
         self.descriptors
     }
