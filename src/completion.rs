@@ -20,18 +20,10 @@ impl Completion {
         Self(Some(Box::new(callback)))
     }
 
-    pub(crate) fn complete(mut self, result: Result<(), CloseReason>) {
-        self.call(result);
-    }
-
-    /// Runs the callback; its panic must not end the worker, or whoever else drops it.
-    fn call(&mut self, result: Result<(), CloseReason>) {
-        let Some(callback) = self.0.take() else {
-            return;
-        };
-        if contain(|| callback(result)).is_err() {
-            error!(target: "netwheel::connection", "the completion of a write panicked");
-        }
+    /// Calls the callback; `false` when it panicked, which is logged here and counted by the caller.
+    #[must_use]
+    pub(crate) fn complete(mut self, result: Result<(), CloseReason>) -> bool {
+        self.0.take().is_none_or(|callback| call(callback, result))
     }
 
     /// Drops the callback uncalled: for a message that is given back to its sender.
@@ -42,8 +34,19 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.call(Err(CloseReason::Local));
+        if let Some(callback) = self.0.take() {
+            call(callback, Err(CloseReason::Local));
+        }
     }
+}
+
+/// The program's code, called on a thread that serves others too: a panic stays here.
+fn call(callback: Callback, result: Result<(), CloseReason>) -> bool {
+    let returned = contain(|| callback(result)).is_ok();
+    if !returned {
+        error!(target: "netwheel::connection", "the completion of a write panicked");
+    }
+    returned
 }
 
 impl fmt::Debug for Completion {

@@ -312,12 +312,13 @@ impl<Out> Outbox<Out> {
         self.output_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed.
-    pub(crate) fn shut_down(&self, reason: CloseReason) {
+    /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed. Tells
+    /// how many completions have panicked.
+    pub(crate) fn shut_down(&self, reason: CloseReason) -> u64 {
         let (entries, mailbox) = {
             let mut queue = lock(&self.queue);
             if let Life::Closed(_) = queue.state {
-                return;
+                return 0;
             }
             queue.state = Life::Closed(reason);
             queue.results.clear();
@@ -326,6 +327,7 @@ impl<Out> Outbox<Out> {
         };
         self.tell_output_bytes(0);
         self.settled.notify_all();
+        let mut panics = 0;
         for entry in entries {
             let weight = entry.weight as usize;
             self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
@@ -333,10 +335,11 @@ impl<Out> Outbox<Out> {
             if let Some(mailbox) = &mailbox {
                 mailbox.release(1);
             }
-            if let Some(done) = entry.done {
-                done.complete(Err(reason));
+            if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
+                panics += 1;
             }
         }
+        panics
     }
 }
 

@@ -271,7 +271,7 @@ impl Connection {
         self.blocked = blocked;
         let state = &mut self.state;
         state.flush_now = false;
-        state.complete_flushed();
+        state.complete_flushed(&turn.stats);
         if let Some(buffer) = state.output.return_buffer() {
             turn.spare.give(buffer);
         }
@@ -339,6 +339,10 @@ impl Connection {
             self.swap(turn, next);
         }
         self.tell_output_bytes();
+        // A write of no bytes has left as soon as those before it have; no flush comes for it.
+        if !self.has_output() {
+            self.state.complete_flushed(&turn.stats);
+        }
         if let Closing::AfterAnswers(reason) = self.state.closing
             && self.decoded
             && !self.state.is_paused()
@@ -392,7 +396,7 @@ impl Connection {
             });
         }
         self.end_link(turn, reason);
-        self.state.fail_completions(reason);
+        self.state.fail_completions(reason, &turn.stats);
         self.state.timers.clear();
         // Attributes may panic as they are dropped, like everything of the program's.
         drop_quietly(self.state.take_rare(), turn);

@@ -310,8 +310,8 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             return;
         };
         while let Some(entry) = outlet.next() {
-            if let Some(done) = entry.done {
-                done.complete(Err(reason));
+            if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
+                turn.stats.panics.add(1);
             }
         }
         outlet.count_out(&turn.mailbox);
@@ -488,7 +488,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     fn shut_outbox(&mut self, turn: &mut Turn, reason: CloseReason) {
         self.discard_batch(turn, reason);
         if let Some(outlet) = self.tail.outlet.take() {
-            outlet.outbox.shut_down(reason);
+            turn.stats.panics.add(outlet.outbox.shut_down(reason));
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::completion::Completion;
 use crate::error::{CloseReason, Failure, Initiator};
 use crate::id::ConnectionId;
 use crate::options::Options;
+use crate::stats::WorkerStats;
 
 use super::timers::Timers;
 use super::{Attributes, Link};
@@ -210,32 +211,43 @@ impl State {
     pub(crate) fn complete_when_flushed(&mut self, done: Completion) {
         // A message without bytes, behind nothing: no write will come to tell of it.
         if self.output.is_empty() {
-            return done.complete(Ok(()));
+            if !done.complete(Ok(())) {
+                self.close(Closing::Now(CloseReason::Panic));
+            }
+            return;
         }
         let end = self.output.flushed() + self.output.len() as u64;
         self.rare().completions.push_back((end, done));
     }
 
-    /// Answers the writes whose last byte has left.
-    pub(crate) fn complete_flushed(&mut self) {
-        let flushed = self.output.flushed();
-        let Some(rare) = &mut self.rare else { return };
-        while let Some((end, _)) = rare.completions.front()
-            && *end <= flushed
-        {
-            let (_, done) = rare
-                .completions
-                .pop_front()
-                .expect("the front was looked at");
-            done.complete(Ok(()));
+    /// Answers the writes whose last byte has left; a completion that panics ends the connection.
+    pub(crate) fn complete_flushed(&mut self, stats: &WorkerStats) {
+        while let Some(done) = self.next_flushed() {
+            if !done.complete(Ok(())) {
+                stats.panics.add(1);
+                self.close(Closing::Now(CloseReason::Panic));
+            }
         }
     }
 
+    /// The completion of the oldest unanswered write, once that has left.
+    fn next_flushed(&mut self) -> Option<Completion> {
+        let flushed = self.output.flushed();
+        let completions = &mut self.rare.as_mut()?.completions;
+        let (end, _) = completions.front()?;
+        if *end > flushed {
+            return None;
+        }
+        completions.pop_front().map(|(_, done)| done)
+    }
+
     /// Answers all writes that have not left with `reason`.
-    pub(crate) fn fail_completions(&mut self, reason: CloseReason) {
+    pub(crate) fn fail_completions(&mut self, reason: CloseReason, stats: &WorkerStats) {
         let Some(rare) = &mut self.rare else { return };
         for (_, done) in std::mem::take(&mut rare.completions) {
-            done.complete(Err(reason));
+            if !done.complete(Err(reason)) {
+                stats.panics.add(1);
+            }
         }
     }
 

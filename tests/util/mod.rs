@@ -239,6 +239,14 @@ impl Baseline {
         }
     }
 
+    pub(crate) fn threads(self) -> usize {
+        self.threads
+    }
+
+    pub(crate) fn descriptors(self) -> usize {
+        self.descriptors
+    }
+
     /// Waits until there are no more than there were.
     pub(crate) fn is_back_after(self, what: &str) {
         eventually(
