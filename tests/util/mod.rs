@@ -15,6 +15,7 @@ mod gate;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
@@ -213,9 +214,39 @@ impl Random {
     }
 }
 
+/// Runs the test named `test` of this binary once more, in a process where nothing else runs; answers
+/// whether this is that process.
+pub(crate) fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "NETWHEEL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", test, "--test-threads=1"])
+        .env(ALONE, "1")
+        .output()
+        .expect("another process");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("1 passed"),
+        "{test}, alone:\n{told}"
+    );
+    false
+}
+
 /// Threads of this process at this moment.
 pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// Threads of this process whose name begins with `prefix`; the kernel keeps 15 bytes of a name.
+pub(crate) fn threads_named(prefix: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .filter(|name| name.starts_with(prefix))
+        .count()
 }
 
 /// Open descriptors of this process at this moment.
