@@ -51,6 +51,8 @@ struct Queue<Out> {
     entries: VecDeque<Entry<Out>>,
     weigh: fn(&Out) -> usize,
     results: Vec<JobResult>,
+    /// Room that a pool has told of, to be dropped once the connection has looked into it.
+    room: Option<Box<dyn Send>>,
     route: Option<Route>,
     peer: Peer,
     /// Whether the worker has been told, or need not be: at most one `Ready` is on its way.
@@ -111,6 +113,8 @@ pub(crate) struct JobResult {
 pub(crate) struct Taken {
     pub(crate) results: Vec<JobResult>,
     pub(crate) close: Option<CloseRequest>,
+    /// See [`Announce::end_wait`].
+    pub(crate) room: Option<Box<dyn Send>>,
 }
 
 impl<Out> Outbox<Out> {
@@ -120,6 +124,7 @@ impl<Out> Outbox<Out> {
                 entries: VecDeque::new(),
                 weigh,
                 results: Vec::new(),
+                room: None,
                 route: None,
                 peer,
                 announced: false,
@@ -238,6 +243,7 @@ impl<Out> Outbox<Out> {
         Taken {
             results: std::mem::take(&mut queue.results),
             close: queue.close.take(),
+            room: queue.room.take(),
         }
     }
 
@@ -273,8 +279,9 @@ pub(crate) trait Announce: Send + Sync {
     fn ready(&self);
     /// Notes that the connection waits for room in a pool; `false` when it does already.
     fn begin_wait(&self) -> bool;
-    /// There is room.
-    fn end_wait(&self);
+    /// There is room: `room` is dropped once the connection has looked into it, which lets the next in
+    /// line have what it did not take; a connection that has ended gives it back.
+    fn end_wait(&self, room: Box<dyn Send>) -> Result<(), Box<dyn Send>>;
 }
 
 impl<Out: Send> Announce for Outbox<Out> {
@@ -299,9 +306,18 @@ impl<Out: Send> Announce for Outbox<Out> {
         !self.waits_for_pool.swap(true, Ordering::SeqCst)
     }
 
-    fn end_wait(&self) {
+    fn end_wait(&self, room: Box<dyn Send>) -> Result<(), Box<dyn Send>> {
         self.waits_for_pool.store(false, Ordering::SeqCst);
-        self.ready();
+        let mut queue = lock(&self.queue);
+        if matches!(queue.state, Life::Closed(_)) {
+            return Err(room);
+        }
+        let before = queue.room.replace(room);
+        queue.announce();
+        // Not under the lock: the drop may tell this very connection.
+        drop(queue);
+        drop(before);
+        Ok(())
     }
 }
 
@@ -330,15 +346,20 @@ impl<Out> Outbox<Out> {
 
     /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed.
     pub(crate) fn shut_down(&self, reason: CloseReason) {
-        let (entries, mailbox) = {
+        // Dropped below and not under the lock: what others made may call back here.
+        let (entries, mailbox, _results, _room) = {
             let mut queue = lock(&self.queue);
             if let Life::Closed(_) = queue.state {
                 return;
             }
             queue.state = Life::Closed(reason);
-            queue.results.clear();
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
-            (std::mem::take(&mut queue.entries), mailbox)
+            (
+                std::mem::take(&mut queue.entries),
+                mailbox,
+                std::mem::take(&mut queue.results),
+                queue.room.take(),
+            )
         };
         self.tell_output_bytes(0);
         self.settled.notify_all();

@@ -101,6 +101,20 @@ struct Pool {
     owes: AtomicBool,
 }
 
+/// Room that somebody who waited was told of. Whatever becomes of the wake-up, once it has been looked
+/// into, and be it that the connection has gone or needs no room any more, what is left goes to the next.
+struct Room(Weak<Pool>);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade()
+            && pool.queued.load(Ordering::SeqCst) < pool.queued_max
+        {
+            pool.notify(1);
+        }
+    }
+}
+
 /// Lanes after which a thread pays the wake-ups that it owes, however much work there still is.
 const LANES_OWED_MAX: usize = 16;
 
@@ -216,12 +230,15 @@ impl Executor {
 
     /// Tells `waiter` once there is room.
     pub(crate) fn notify_when_free(&self, waiter: Arc<dyn Announce>) {
-        let pool = &*self.pool;
+        let pool = &self.pool;
         if !waiter.begin_wait() {
             return;
         }
-        lock(&pool.waiters).push_back(waiter);
-        pool.waiting.fetch_add(1, Ordering::SeqCst);
+        {
+            let mut waiters = lock(&pool.waiters);
+            waiters.push_back(waiter);
+            pool.waiting.fetch_add(1, Ordering::SeqCst);
+        }
         // Room that came between the refusal and now was told to nobody. Whoever frees room looks for
         // waiters afterwards, so one of the two sees the other.
         if pool.queued.load(Ordering::SeqCst) < pool.queued_max {
@@ -294,7 +311,7 @@ fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Po
                     lanes_owed = 0;
                 }
                 lanes_owed += usize::from(quiet);
-                run(pool.upgrade().as_deref(), work, quiet);
+                run(pool.upgrade().as_ref(), work, quiet);
             }
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
@@ -309,7 +326,7 @@ fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Po
 }
 
 /// Does a piece of work; without a pool, what was let in before the last handle went.
-fn run(pool: Option<&Pool>, work: Work, quiet: bool) {
+fn run(pool: Option<&Arc<Pool>>, work: Work, quiet: bool) {
     match work {
         Work::Lane(lane) => lane.run(quiet),
         Work::Task(task) => {
@@ -361,23 +378,33 @@ impl Pool {
         }
     }
 
-    fn release(&self, count: usize) {
+    fn release(self: &Arc<Self>, count: usize) {
         self.queued.fetch_sub(count, Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.notify(count);
+        self.notify(count);
+    }
+
+    /// Tells as many of those who wait that there is room.
+    fn notify(self: &Arc<Self>, count: usize) {
+        for _ in 0..count {
+            if self.waiting.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            let mut room: Box<dyn Send> = Box::new(Room(Arc::downgrade(self)));
+            // Whoever has ended meanwhile gives it back.
+            while let Some(waiter) = self.next_waiter() {
+                match waiter.end_wait(room) {
+                    Ok(()) => break,
+                    Err(refused) => room = refused,
+                }
+            }
         }
     }
 
-    fn notify(&self, count: usize) {
-        let told: Vec<_> = {
-            let mut waiters = lock(&self.waiters);
-            let count = count.min(waiters.len());
-            self.waiting.fetch_sub(count, Ordering::SeqCst);
-            waiters.drain(..count).collect()
-        };
-        for waiter in told {
-            waiter.end_wait();
-        }
+    fn next_waiter(&self) -> Option<Arc<dyn Announce>> {
+        let mut waiters = lock(&self.waiters);
+        let waiter = waiters.pop_front()?;
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        Some(waiter)
     }
 }
 

@@ -407,8 +407,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn drain(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        // Held to the end: by then the connection has taken what it wants of the room.
+        let mut _room = None;
         if let Some(outlet) = &mut self.tail.outlet {
-            let taken = outlet.outbox.take(&mut outlet.batch);
+            let mut taken = outlet.outbox.take(&mut outlet.batch);
+            _room = taken.room.take();
             outlet.close = taken.close.or(outlet.close);
             if let Some(CloseRequest::Now(reason)) = outlet.close {
                 state.close(Closing::Now(reason));
