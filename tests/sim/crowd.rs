@@ -230,6 +230,10 @@ impl Asker {
 fn everybody_is_answered(world: &World, askers: usize, questions: usize) {
     let mut dice = Dice(world.seed());
     let plan = Plan::draw(&mut dice);
+    all_are_answered(world, &plan, dice, askers, questions);
+}
+
+fn all_are_answered(world: &World, plan: &Plan, mut dice: Dice, askers: usize, questions: usize) {
     let (server, pool) = plan.serve(world.net());
     let mut askers: Vec<_> = (0..askers)
         .map(|_| Asker::new(world, &mut dice, questions))
@@ -242,7 +246,7 @@ fn everybody_is_answered(world: &World, askers: usize, questions: usize) {
     let all = || askers.iter().all(Asker::is_done);
     world.run_until(HOUR, all);
     for asker in &askers {
-        asker.check(&plan);
+        asker.check(plan);
     }
     for asker in &askers[1..] {
         asker.handle.close_after_flush();
@@ -281,4 +285,25 @@ fn a_few_are_answered_under_many_seeds() {
 #[test]
 fn sixty_four_are_answered_under_some() {
     Runs::seeds(0..12).run(|world| everybody_is_answered(world, 64, 30));
+}
+
+/// A pool with room for one, and connections that come and go in its line. Once a connection that
+/// found the pool full again left the line; and once the wake-up of one that had found room by itself
+/// meanwhile was lost to those behind it.
+#[test]
+fn a_pool_with_room_for_one_serves_all() {
+    for way in [Way::OnPool, Way::ByJobs] {
+        Runs::seeds(0..100).run(|world| {
+            let dice = Dice(world.seed());
+            let plan = Plan {
+                way,
+                queue_max: 1,
+                moody: true,
+                auto_pause: true,
+                limits: ConnectionLimits::default(),
+                answer_bytes_max: 100,
+            };
+            all_are_answered(world, &plan, dice, 3, 10);
+        });
+    }
 }
