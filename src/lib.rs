@@ -21,14 +21,14 @@ mod panics;
 mod pipeline;
 mod reactor;
 mod server;
+pub mod sim;
 mod slots;
 mod stats;
 mod sync;
 pub mod testing;
 mod thread_role;
 mod transport;
-#[doc(hidden)]
-pub mod wheel;
+mod wheel;
 
 pub use address::{Address, IntoPlace, Peer, Place};
 pub use buffer::{Output, SHARED_BYTES_MIN};

@@ -444,10 +444,11 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.slots.get_mut(key) else {
             return;
         };
-        if let Some((timer, _)) = entry.timer.take() {
-            self.wheel.cancel(timer);
-        }
-        entry.timer = Some((self.wheel.arm(at, key), at));
+        let timer = match entry.timer {
+            Some((timer, _)) if self.wheel.rearm(timer, at) => timer,
+            _ => self.wheel.arm(at, key),
+        };
+        entry.timer = Some((timer, at));
     }
 
     /// Everything has left: waits for the peer's FIN, if it has not come, before the socket goes.
@@ -512,7 +513,8 @@ impl<D: Driver> Worker<D> {
         self.slots.keys().collect()
     }
 
-    fn close_all(&mut self) {
+    /// Closes every connection at once.
+    pub(crate) fn close_all(&mut self) {
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }

@@ -46,7 +46,6 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["reactor", "sim"],
     &["client", "server"],
-    &["guide"],
 ];
 
 /// Words that may stand in one place only, with the reason.
