@@ -45,13 +45,7 @@ fn with_budgets(
 #[test]
 fn the_smallest_budgets_delay_and_lose_nothing() {
     const SIZE: usize = 3 << 20;
-    // A budget of nothing counts as the smallest one.
-    for (reads, read_bytes, write_bytes) in [
-        (1, 1, 1),
-        (1, usize::MAX, 1),
-        (16, 1, usize::MAX),
-        (0, 0, 0),
-    ] {
+    for (reads, read_bytes, write_bytes) in [(1, 1, 1), (1, usize::MAX, 1), (16, 1, usize::MAX)] {
         let server = with_budgets(reads, read_bytes, write_bytes, false);
         let socket = dial(server.address());
         thread::scope(|scope| {

@@ -103,9 +103,16 @@ impl<S> Entry<S> {
         self.readable && self.connection.wants_read()
     }
 
-    /// Whether bytes wait that the socket may take, or so many that stages must hear of it.
+    /// Whether bytes wait that the socket may take, or so many that stages must hear of it, or bytes that
+    /// the worker's read buffer waits for.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.phase == Phase::Open && (self.wants_write() || self.connection.is_overfull())
+        self.phase == Phase::Open
+            && (self.wants_write() || self.connection.is_overfull() || self.pins_inbox())
+    }
+
+    /// Whether what waits for a full socket may hold on to the worker's read buffer.
+    fn pins_inbox(&self) -> bool {
+        self.blocked && self.connection.output_ref().is_attached()
     }
 
     fn wants_write(&self) -> bool {
@@ -123,9 +130,7 @@ impl<S> Entry<S> {
     pub(crate) fn serve<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         self.resume_decoding(io);
         let limits = self.service.limits();
-        // At least one read a turn, or it would never come to an end.
-        let mut reads_left = limits.reads_per_turn.max(1);
-        let mut bytes_left = limits.read_bytes_per_turn.max(1);
+        let (mut reads_left, mut bytes_left) = (limits.reads_per_turn, limits.read_bytes_per_turn);
         while self.wants_read() && reads_left > 0 && bytes_left > 0 {
             let Some(count) = self.read(io) else { continue };
             reads_left -= 1;
@@ -180,7 +185,7 @@ impl<S> Entry<S> {
     /// Writes what is queued, until it has left, the socket is full or the budget is used up; tells of
     /// the water marks, also when the socket is full already.
     pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
-        let budget = self.service.limits().write_bytes_per_turn.max(1);
+        let budget = self.service.limits().write_bytes_per_turn;
         let mut written = 0;
         while self.wants_write() && written < budget {
             match self.write(io.driver) {
@@ -193,6 +198,8 @@ impl<S> Entry<S> {
             }
         }
         io.turn.stats.bytes_out.add(written as u64);
+        // What stays queued lets go of the worker's read buffer.
+        self.connection.output().detach_from(io.inbox.regions());
         if self.blocked {
             self.await_writable(io);
         }
@@ -220,9 +227,8 @@ impl<S> Entry<S> {
         Ok(count)
     }
 
-    /// The socket is full: hears of its room, and lets go of the worker's read buffer meanwhile.
+    /// The socket is full: hears of its room.
     fn await_writable<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
-        self.connection.output().detach_from(&io.inbox.region());
         if self.writable_registered {
             return;
         }
