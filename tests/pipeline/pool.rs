@@ -310,7 +310,9 @@ fn jobs_that_wait_get_their_turn_whatever_else_happens() {
     last.mail();
     for _ in 0..4 {
         first.run_pool();
-        others.iter_mut().for_each(|other| drop(other.mail()));
+        for other in &mut others {
+            other.mail();
+        }
     }
     assert_eq!(sent(&mut first), "J");
     assert_eq!(sent(&mut others[0]), "J");
@@ -396,8 +398,8 @@ impl Codec for Sores {
     }
 }
 
-impl PoolHandler<Sore, char> for Sore {
-    fn on_message(&mut self, cx: &mut LaneContext<'_, char>, message: Sore) -> Result<()> {
+impl PoolHandler<Self, char> for Sore {
+    fn on_message(&mut self, cx: &mut LaneContext<'_, char>, message: Self) -> Result<()> {
         match message.0 {
             'f' => Err(Failure::new(CloseReason::Duplicate)),
             letter => cx.write(letter),
