@@ -59,6 +59,9 @@ use crate::options::Options;
 use crate::pipeline::{Pipeline, Turn};
 use crate::stats::{Stats, WorkerStats};
 
+/// How fine a worker's timers are.
+const TICK: Duration = Duration::from_millis(1);
+
 /// The name of the one connection.
 const ID: ConnectionId = ConnectionId::new(
     0,
@@ -258,13 +261,20 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
     /// Lets `time` pass; timers fire one after the other, each at its moment.
     pub fn pass(&mut self, time: Duration) -> &mut Self {
         let end = self.turn.now + time;
-        while let Some(at) = self.connection.next_timeout()
+        let mut earliest = self.turn.now;
+        while let Some(at) = self.connection.next_timeout().map(|at| at.max(earliest))
             && at <= end
             && self.closed.is_none()
         {
             self.move_to(at);
             self.connection.handle_timeout(&mut self.turn);
             self.settle();
+            // What was armed for this very moment comes a tick later, as it does on a worker.
+            let again = self
+                .connection
+                .next_timeout()
+                .is_some_and(|next| next <= at);
+            earliest = if again { at + TICK } else { at };
         }
         self.move_to(end);
         self
@@ -355,8 +365,11 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
     /// Reads, decodes and writes until nothing more happens by itself.
     fn settle(&mut self) -> &mut Self {
         while self.closed.is_none() {
-            if self.connection.wants_flush_now() {
+            if self.connection.take_flush_request() {
                 self.flush();
+            }
+            if self.connection.asks_for_flush() {
+                continue;
             }
             if self.connection.wants_decode() {
                 self.connection.decode(&mut self.turn);

@@ -54,8 +54,8 @@ pub(crate) struct Connection {
     input: BytesMut,
     link: Option<Box<dyn Link>>,
     eof: bool,
-    /// Whether the codec has taken all it can from what arrived; false after a stop in the middle.
-    decoded: bool,
+    /// Whether the FIN is still to be told, behind what came before it.
+    owes_read_closed: bool,
     /// Whether the socket would take no more when it was last written.
     blocked: bool,
 }
@@ -72,7 +72,7 @@ impl Connection {
             input: BytesMut::new(),
             link: Some(pipeline.into_link()),
             eof: false,
-            decoded: true,
+            owes_read_closed: false,
             blocked: false,
         }
     }
@@ -102,9 +102,16 @@ impl Connection {
         !self.state.output.is_empty()
     }
 
-    /// Whether what is queued should leave before the rest of the turn.
-    pub(crate) fn wants_flush_now(&self) -> bool {
-        self.state.flush_now || self.state.output.len() > self.state.options.limits.high_water_bytes
+    /// Whether a callback has asked for a flush at once.
+    pub(crate) fn asks_for_flush(&self) -> bool {
+        self.state.flush_now && !matches!(self.state.closing, Closing::Now(_))
+    }
+
+    /// Whether what is queued should leave before the rest of the turn; a callback that asked for it has
+    /// been heard then.
+    pub(crate) fn take_flush_request(&mut self) -> bool {
+        std::mem::take(&mut self.state.flush_now)
+            || self.state.output.len() > self.state.options.limits.high_water_bytes
     }
 
     /// Whether output is above the high water mark and nobody has been told yet.
@@ -135,7 +142,7 @@ impl Connection {
 
     /// Whether decoding stopped in the middle of what arrived, and may go on now.
     pub(crate) fn wants_decode(&self) -> bool {
-        !self.decoded && !self.state.stops_decoding()
+        !self.state.decoded && !self.state.stops_decoding()
     }
 
     /// Whether messages of handles wait to be encoded.
@@ -193,8 +200,7 @@ impl Connection {
         self.run(turn, |link, state, turn| {
             link.ingest(state, turn, arrived, false)
         });
-        self.decoded = !self.state.stops_decoding();
-        if !arrived.is_empty() && self.state.accepts_output() {
+        if !arrived.is_empty() && self.state.accepts_output() && !self.state.garbled {
             // Copied, so that the worker's buffer is not pinned while the rest is on its way.
             self.input.extend_from_slice(arrived);
         }
@@ -213,8 +219,7 @@ impl Connection {
         self.run(turn, |link, state, turn| {
             link.ingest(state, turn, &mut input, eof)
         });
-        self.decoded = !self.state.stops_decoding();
-        if !input.is_empty() {
+        if !input.is_empty() && !self.state.garbled {
             self.input = input;
         }
     }
@@ -223,7 +228,7 @@ impl Connection {
     pub(crate) fn ingest_eof(&mut self, turn: &mut Turn) {
         self.eof = true;
         if self.state.options.half_open {
-            self.tell(turn, Event::ReadClosed);
+            self.owes_read_closed = true;
             return self.decode(turn);
         }
         self.end(turn, CloseReason::PeerClosed);
@@ -252,7 +257,15 @@ impl Connection {
     /// The moment of [`next_timeout`](Self::next_timeout) has come.
     pub(crate) fn handle_timeout(&mut self, turn: &mut Turn) {
         let now = turn.now;
-        while let Some((owner, due)) = self.state.timers.take_due(now) {
+        // What callbacks arm meanwhile, for at once, has its turn later: else one that arms itself again
+        // would keep the loop here. It is no earlier than any of these, so it does not come before.
+        for _ in 0..self.state.timers.count_due(now) {
+            if matches!(self.state.closing, Closing::Now(_)) {
+                break;
+            }
+            let Some((owner, due)) = self.state.timers.take_due(now) else {
+                break;
+            };
             match due {
                 Due::Close(reason) => {
                     debug!(target: "netwheel::connection", "{} {}: deadline passed: {reason}",
@@ -274,7 +287,6 @@ impl Connection {
     pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
         self.blocked = blocked;
         let state = &mut self.state;
-        state.flush_now = false;
         state.complete_flushed(&turn.stats);
         if let Some(buffer) = state.output.return_buffer() {
             turn.spare.give(buffer);
@@ -285,7 +297,7 @@ impl Connection {
                 state.stall_armed = false;
                 state.timers.cancel(OWNER_LIBRARY, stall);
             }
-        } else if blocked && (count > 0 || !state.stall_armed) {
+        } else if (blocked && !state.stall_armed) || (state.stall_armed && count > 0) {
             state.stall_armed = true;
             let at = turn.now + state.options.limits.write_stall_timeout;
             state.timers.arm(at, OWNER_LIBRARY, stall);
@@ -293,6 +305,11 @@ impl Connection {
         self.tell_output_bytes();
         self.cross_water_marks(turn);
         self.progress(turn);
+    }
+
+    /// The socket has taken what was last consumed of the output, and then failed.
+    pub(crate) fn complete_flushed(&mut self, turn: &Turn) {
+        self.state.complete_flushed(&turn.stats);
     }
 
     /// Tells of a crossing of the water marks, and pauses or resumes by it.
@@ -339,8 +356,11 @@ impl Connection {
         if self.blocked {
             self.cross_water_marks(turn);
         }
-        while let Some(next) = self.state.rare_mut().and_then(|rare| rare.upgrade.take()) {
-            self.swap(turn, next);
+        self.swap_all(turn);
+        if self.owes_read_closed && self.state.decoded {
+            self.owes_read_closed = false;
+            self.tell(turn, Event::ReadClosed);
+            self.swap_all(turn);
         }
         self.tell_output_bytes();
         // A write of no bytes has left as soon as those before it have; no flush comes for it.
@@ -348,7 +368,7 @@ impl Connection {
             self.state.complete_flushed(&turn.stats);
         }
         if let Closing::AfterAnswers(reason) = self.state.closing
-            && self.decoded
+            && self.state.decoded
             && !self.state.is_paused()
             && self.link.as_mut().is_none_or(|link| link.is_idle())
         {
@@ -356,6 +376,12 @@ impl Connection {
         }
         if let (Closing::AfterFlush(_), Some(link)) = (self.state.closing, &self.link) {
             link.refuse_more();
+        }
+    }
+
+    fn swap_all(&mut self, turn: &mut Turn) {
+        while let Some(next) = self.state.rare_mut().and_then(|rare| rare.upgrade.take()) {
+            self.swap(turn, next);
         }
     }
 
@@ -371,11 +397,12 @@ impl Connection {
         if !self.state.accepts_output() {
             return drop_quietly(next, turn);
         }
-        self.state.timers.cancel_users();
-        self.state.has_handles = false;
+        self.state.leave_pipeline();
         drop_quietly(self.link.replace(next), turn);
         self.run(turn, |link, state, turn| link.open(state, turn));
-        self.decode_input(turn);
+        if self.state.accepts_output() {
+            self.decode_input(turn);
+        }
     }
 
     fn tell_output_bytes(&self) {
@@ -422,11 +449,6 @@ impl Connection {
         let outcome = contain(|| call(&mut **link, state, turn));
         match outcome {
             Ok(Ok(())) => {}
-            // A frame that the peer's FIN cut off is no reason to drop what is still being answered.
-            Ok(Err(failure)) if self.eof && failure.reason() == CloseReason::PeerClosed => {
-                debug!(target: "netwheel::connection", "{} {}: {}", self.state.id,
-                    self.state.peer.address, failure.to_string().escape_debug());
-            }
             Ok(Err(failure)) => self.state.fail(failure),
             Err(_) => {
                 error!(target: "netwheel::connection", "{} {}: a handler, stage or codec panicked",

@@ -10,7 +10,7 @@ use super::chain::Chain;
 use super::handler::{Closure, Inline, Terminal};
 use super::lane::{Lane, LaneClosure, LaneContext, LaneEnd, PoolHandler, Reject};
 use super::link::{Link, TypedLink};
-use super::stage::Slot;
+use super::stage::{NEVER_OPENED, Slot};
 use super::{Context, Handler, Stage};
 use crate::codec::{Codec, Raw};
 use crate::error::Result;
@@ -99,7 +99,7 @@ impl<C: Codec> PipelineBuilder<C> {
         );
         self.slots.push(Slot {
             name,
-            key: 0,
+            key: NEVER_OPENED,
             stage: Box::new(stage),
         });
         self

@@ -16,7 +16,7 @@ use log::debug;
 use super::context::Context;
 use super::handler::Terminal;
 use super::link::{Link, TypedLink};
-use super::stage::{Flow, Slot};
+use super::stage::{Flow, NEVER_OPENED, Slot};
 use super::state::{Closing, Pause, State};
 use super::tail::{Action, Edit, Outlet, Place, Tail};
 use super::timers::OWNER_HANDLER;
@@ -32,6 +32,8 @@ pub(crate) struct Chain<C: Codec, T> {
     terminal: T,
     slots: Vec<Slot<C::In, C::Out>>,
     tail: Tail<C::In, C::Out>,
+    /// Whether the handler has been told of the open, and is to be told of the close.
+    opened: bool,
 }
 
 impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
@@ -41,6 +43,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             terminal,
             slots,
             tail: Tail::new(),
+            opened: false,
         }
     }
 
@@ -121,6 +124,43 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             }
         }
         self.at_terminal(state, turn, |terminal, cx| terminal.on_event(cx, event))
+    }
+
+    /// Decodes and delivers until more is needed or decoding is to stop; answers with what the codec
+    /// failed with.
+    fn decode_all(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        input: &mut BytesMut,
+        eof: bool,
+    ) -> Result<Option<Failure>> {
+        state.decoded = state.garbled;
+        while !state.stops_decoding() {
+            let decoded = if eof {
+                self.codec.decode_eof(input)
+            } else {
+                self.codec.decode(input)
+            };
+            turn.stats.decode_errors.add(self.codec.take_skipped());
+            match decoded {
+                Ok(Some(message)) => {
+                    turn.stats.messages_in.add(1);
+                    self.pass_inward(state, turn, message, 0)?;
+                    self.settle(state, turn)?;
+                }
+                Ok(None) => {
+                    state.decoded = true;
+                    break;
+                }
+                Err(failure) => {
+                    turn.stats.decode_errors.add(1);
+                    state.decoded = true;
+                    return Ok(Some(failure.blame(CloseReason::ProtocolError)));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Does what callbacks have asked for, until they ask for nothing more.
@@ -339,6 +379,14 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         self.settle(state, turn)
     }
 
+    /// Leaves the pools' room to others: nothing more is begun.
+    fn give_up(&mut self, state: &mut State, turn: &mut Turn) {
+        if let Some(deferred) = self.tail.deferred_mut() {
+            deferred.backlogs.clear();
+        }
+        self.at_terminal(state, turn, |terminal, _| terminal.give_up());
+    }
+
     /// Tries jobs again that found their pool full.
     fn retry_jobs(&mut self, state: &mut State) {
         let Some(deferred) = self.tail.deferred_mut() else {
@@ -359,15 +407,14 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn open(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
-        for index in 0..self.slots.len() {
-            self.slots[index].key = state.new_owner();
-        }
         if let Some(outlet) = &self.tail.outlet {
             outlet.outbox.opened(state.peer);
         }
         for index in 0..self.slots.len() {
+            self.slots[index].key = state.new_owner();
             self.at_stage(index, state, turn, |stage, cx| stage.on_open(cx))?;
         }
+        self.opened = true;
         self.at_terminal(state, turn, |terminal, cx| terminal.on_open(cx))?;
         self.finish(state, turn)
     }
@@ -379,24 +426,16 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         input: &mut BytesMut,
         eof: bool,
     ) -> Result<()> {
-        while !state.stops_decoding() {
-            let decoded = if eof {
-                self.codec.decode_eof(input)
-            } else {
-                self.codec.decode(input)
-            };
-            turn.stats.decode_errors.add(self.codec.take_skipped());
-            let message = decoded.map_err(|failure| {
-                turn.stats.decode_errors.add(1);
-                failure.blame(CloseReason::ProtocolError)
-            })?;
-            let Some(message) = message else { break };
-            turn.stats.messages_in.add(1);
-            self.pass_inward(state, turn, message, 0)?;
-            self.settle(state, turn)?;
+        let failure = self.decode_all(state, turn, input, eof)?;
+        // A stop to flush is none for the handler: what the read brought comes whole.
+        if !state.flush_now || state.decoded {
+            self.at_terminal(state, turn, |terminal, cx| terminal.on_read_complete(cx))?;
         }
-        self.at_terminal(state, turn, |terminal, cx| terminal.on_read_complete(cx))?;
-        self.finish(state, turn)
+        self.finish(state, turn)?;
+        if let Some(failure) = failure {
+            state.fail_decoding(failure, eof);
+        }
+        Ok(())
     }
 
     fn drain(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
@@ -408,7 +447,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
                 return Ok(());
             }
             // A connect under way: what waits leaves once the stages have been told that it is open.
-            if !state.opened || state.failed {
+            if !state.opened {
+                return Ok(());
+            }
+            if state.failed {
+                self.give_up(state, turn);
                 return Ok(());
             }
             for result in taken.results {
@@ -479,9 +522,13 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn close(&mut self, state: &mut State, turn: &mut Turn, reason: CloseReason) {
-        self.at_terminal(state, turn, |terminal, cx| terminal.on_close(cx, reason));
+        if self.opened {
+            self.at_terminal(state, turn, |terminal, cx| terminal.on_close(cx, reason));
+        }
         for index in (0..self.slots.len()).rev() {
-            self.at_stage(index, state, turn, |stage, cx| stage.on_close(cx, reason));
+            if self.slots[index].key != NEVER_OPENED {
+                self.at_stage(index, state, turn, |stage, cx| stage.on_close(cx, reason));
+            }
         }
     }
 

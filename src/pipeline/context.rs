@@ -217,10 +217,12 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         })
     }
 
-    /// Writes what is queued to the socket once the messages of the current read have been handled,
-    /// rather than at the end of the turn: for an answer that must not wait for other connections.
+    /// Writes what is queued to the socket at once, rather than at the end of the turn: for an answer
+    /// that must not wait for other messages or connections.
     ///
-    /// Called from anything but a message, it changes nothing: what is queued leaves at the end of the turn.
+    /// Done as soon as the message, timer or event in hand has been dealt with; decoding goes on
+    /// behind it. Where handles have sent several messages, behind the last of them. Cost: a system
+    /// call. What the socket or the connection's budget for the turn does not take leaves later.
     pub fn flush(&mut self) {
         self.state.flush_now = true;
     }
@@ -297,6 +299,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     ///
     /// Bytes that have arrived and were not decoded go to the new codec. What was written before,
     /// also in this callback, leaves in the old encoding. Old handles answer `Closed` from then on.
+    /// Timers, deadlines and pauses of the old pipeline end with it.
     pub fn upgrade(&mut self, pipeline: impl Into<AnyPipeline>) {
         self.state.rare().upgrade = Some(pipeline.into().into_link());
     }

@@ -104,6 +104,8 @@ pub(crate) trait Terminal<In: 'static, Out: 'static>: 'static {
     fn is_idle(&mut self) -> bool {
         true
     }
+    /// A callback has failed: nothing more is begun.
+    fn give_up(&mut self) {}
     fn on_close(&mut self, cx: &mut Context<'_, In, Out>, reason: CloseReason) {}
 }
 

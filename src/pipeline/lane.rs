@@ -584,6 +584,10 @@ where
             && (self.lane.queued.load(Ordering::SeqCst) == 0 || self.tell_below(1))
     }
 
+    fn give_up(&mut self) {
+        self.waiter.give_up();
+    }
+
     fn on_close(&mut self, _: &mut Context<'_, In, Out>, _: CloseReason) {
         self.lane.dead.store(true, Ordering::Relaxed);
     }

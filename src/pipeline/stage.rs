@@ -97,6 +97,9 @@ pub trait Stage<In: 'static, Out: 'static>: 'static {
     fn on_close(&mut self, cx: &mut Context<'_, In, Out>, reason: CloseReason) {}
 }
 
+/// The key of a stage that has not been told of the open, and so is told of no close.
+pub(crate) const NEVER_OPENED: u32 = 0;
+
 /// A stage in its place.
 pub(crate) struct Slot<In, Out> {
     pub(crate) name: &'static str,

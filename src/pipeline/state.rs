@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use log::{Level, log};
+use log::{Level, debug, log};
 
 use crate::address::Peer;
 use crate::buffer::Output;
@@ -55,6 +55,10 @@ pub(crate) struct State {
     pub(crate) closing: Closing,
     /// Whether stages and handler have been told that the connection is open.
     pub(crate) opened: bool,
+    /// Whether the codec has taken all it can from what arrived; false after a stop in the middle.
+    pub(crate) decoded: bool,
+    /// Whether the codec has failed: what arrives is thrown away.
+    pub(crate) garbled: bool,
     /// Whether a callback has failed: no other is called but to be told of the close.
     pub(crate) failed: bool,
     pauses: u8,
@@ -66,7 +70,7 @@ pub(crate) struct State {
     pub(crate) has_handles: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
     pub(crate) outbound: bool,
-    /// Whether a callback wants what is queued to leave before the end of the turn.
+    /// Whether a callback wants what is queued to leave before anything else is done.
     pub(crate) flush_now: bool,
     /// Whether the write-stall deadline is armed.
     pub(crate) stall_armed: bool,
@@ -95,6 +99,8 @@ impl State {
             timers: Timers::default(),
             closing: Closing::No,
             opened: false,
+            decoded: true,
+            garbled: false,
             failed: false,
             pauses: 0,
             above_high_water: false,
@@ -140,6 +146,15 @@ impl State {
         self.pauses &= !why.0;
     }
 
+    /// Lets go of what belongs to a pipeline that another takes over from: its timers and pauses, the
+    /// room it asked to be told of. Water marks are the connection's own.
+    pub(crate) fn leave_pipeline(&mut self) {
+        self.timers.cancel_users();
+        self.has_handles = false;
+        self.owes_writable.set(false);
+        self.pauses &= Pause::OUTPUT.0;
+    }
+
     pub(crate) fn is_paused_by(&self, why: Pause) -> bool {
         self.pauses & why.0 != 0
     }
@@ -171,6 +186,30 @@ impl State {
         reason = "a failure is dealt with once"
     )]
     pub(crate) fn fail(&mut self, failure: Failure) {
+        self.log_failure(&failure);
+        // What was answered before still leaves; nothing more is read or called.
+        self.failed = true;
+        self.close(Closing::AfterFlush(failure.reason()));
+    }
+
+    /// Ends the connection because the codec failed: what came before is answered first, by whatever
+    /// handler, also on the pool.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a failure is dealt with once"
+    )]
+    pub(crate) fn fail_decoding(&mut self, failure: Failure, eof: bool) {
+        self.garbled = true;
+        // A frame that the peer's FIN cut off ends nothing by itself.
+        if eof && failure.reason() == CloseReason::PeerClosed {
+            return debug!(target: "netwheel::connection", "{} {}: {}", self.id,
+                self.peer.address, failure.to_string().escape_debug());
+        }
+        self.log_failure(&failure);
+        self.close(Closing::AfterAnswers(failure.reason()));
+    }
+
+    fn log_failure(&self, failure: &Failure) {
         let level = match failure.reason().initiator() {
             Initiator::Remote => Level::Warn,
             Initiator::Library | Initiator::User => Level::Error,
@@ -179,9 +218,6 @@ impl State {
         let text = failure.to_string();
         log!(target: "netwheel::connection", level, "{} {}: closing: {}",
             self.id, self.peer.address, text.escape_debug());
-        // What was answered before still leaves; nothing more is read or called.
-        self.failed = true;
-        self.close(Closing::AfterFlush(failure.reason()));
     }
 
     /// Whether messages may still be written.
@@ -192,6 +228,8 @@ impl State {
     /// Whether the decoder must stop after the current message.
     pub(crate) fn stops_decoding(&self) -> bool {
         self.pauses != 0
+            || self.garbled
+            || self.flush_now
             || !self.accepts_output()
             || self
                 .rare

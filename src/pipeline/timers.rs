@@ -70,7 +70,11 @@ impl Timers {
         self.armed.iter().map(|timer| timer.at).min()
     }
 
-    /// Takes the earliest timer that is due.
+    pub(crate) fn count_due(&self, now: Instant) -> usize {
+        self.armed.iter().filter(|timer| timer.at <= now).count()
+    }
+
+    /// Takes the earliest timer that is due; of several at one moment, the one that was armed first.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(u32, Due)> {
         let (index, _) = self
             .armed

@@ -13,6 +13,8 @@ use crate::stats::WorkerStats;
 pub(crate) struct Turn {
     /// When the turn began; read once, after the poll.
     pub(crate) now: Instant,
+    /// Which turn it is; wraps.
+    pub(crate) number: u32,
     pub(crate) clock: Clock,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) stats: Arc<WorkerStats>,
@@ -29,12 +31,20 @@ impl Turn {
     pub(crate) fn new(clock: Clock, mailbox: Arc<Mailbox>, stats: Arc<WorkerStats>) -> Self {
         Self {
             now: clock.now(),
+            number: 0,
             clock,
             mailbox,
             stats,
             spare: Spare::default(),
             called: Vec::new(),
         }
+    }
+
+    /// The next turn begins.
+    pub(crate) fn begin(&mut self) {
+        self.now = self.clock.now();
+        self.number = self.number.wrapping_add(1);
+        self.stats.loop_turns.add(1);
     }
 
     /// Hands a lane to its pool; a thread is called for the turn's lanes together.

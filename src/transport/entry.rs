@@ -19,6 +19,7 @@ use crate::clock::Instant;
 use crate::connection::{Connection, Service};
 use crate::error::CloseReason;
 use crate::id::Key;
+use crate::limits::ConnectionLimits;
 use crate::pipeline::Turn;
 use crate::wheel::TimerId;
 
@@ -51,6 +52,44 @@ pub(crate) struct Entry<S> {
     read_closed: bool,
     blocked: bool,
     writable_registered: bool,
+    used: Used,
+}
+
+/// What a connection has used up of its budgets in one turn.
+#[derive(Default)]
+struct Used {
+    /// Which turn that is.
+    turn: u32,
+    reads: u32,
+    bytes_read: u32,
+    bytes_written: u32,
+}
+
+impl Used {
+    /// What has been used up in the present turn.
+    fn in_turn(&mut self, turn: u32) -> &mut Self {
+        if self.turn != turn {
+            *self = Self {
+                turn,
+                ..Self::default()
+            };
+        }
+        self
+    }
+
+    fn may_read(&self, limits: &ConnectionLimits) -> bool {
+        (self.reads as usize) < limits.reads_per_turn
+            && (self.bytes_read as usize) < limits.read_bytes_per_turn
+    }
+
+    fn may_write(&self, limits: &ConnectionLimits) -> bool {
+        (self.bytes_written as usize) < limits.write_bytes_per_turn
+    }
+}
+
+/// Adds to what was used; counts that high are as good as the highest.
+fn add(used: &mut u32, count: usize) {
+    *used = used.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
 }
 
 /// What the two paths need of the worker.
@@ -86,6 +125,7 @@ impl<S> Entry<S> {
             read_closed: false,
             blocked: false,
             writable_registered: connecting,
+            used: Used::default(),
         }
     }
 
@@ -126,15 +166,17 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Goes on where decoding stopped, then reads until drained, paused or over budget.
+    /// Goes on where decoding stopped, then reads until drained, paused or over the turn's budget.
     pub(crate) fn serve<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
-        self.resume_decoding(io);
-        let limits = self.service.limits();
-        let (mut reads_left, mut bytes_left) = (limits.reads_per_turn, limits.read_bytes_per_turn);
-        while self.wants_read() && reads_left > 0 && bytes_left > 0 {
+        self.go_on(io);
+        while self.wants_read() {
+            let used = self.used.in_turn(io.turn.number);
+            if !used.may_read(self.service.limits()) {
+                return;
+            }
             let Some(count) = self.read(io) else { continue };
-            reads_left -= 1;
-            bytes_left = bytes_left.saturating_sub(count);
+            self.used.reads = self.used.reads.saturating_add(1);
+            add(&mut self.used.bytes_read, count);
         }
     }
 
@@ -155,7 +197,7 @@ impl<S> Entry<S> {
                 let mut arrived = io.inbox.take(count);
                 self.connection.ingest(io.turn, &mut arrived);
                 drop(arrived);
-                self.resume_decoding(io);
+                self.go_on(io);
                 Some(count)
             }
             Err(error) => {
@@ -169,41 +211,60 @@ impl<S> Entry<S> {
         }
     }
 
-    /// Makes room in the output and decodes on, while decoding stopped for want of room.
-    fn resume_decoding<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
+    /// Writes what callbacks want to have left by now, makes room in the output, and decodes on where
+    /// decoding stopped for that.
+    pub(crate) fn go_on<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         loop {
-            if self.connection.wants_flush_now() && self.wants_flush() {
+            if self.connection.take_flush_request() && self.wants_flush() {
                 self.flush(io);
             }
-            if !self.connection.wants_decode() {
+            if self.connection.wants_decode() {
+                self.connection.decode(io.turn);
+            } else if !self.connection.asks_for_flush() {
                 return;
             }
-            self.connection.decode(io.turn);
         }
     }
 
-    /// Writes what is queued, until it has left, the socket is full or the budget is used up; tells of
-    /// the water marks, also when the socket is full already.
+    /// Writes what is queued, until it has left, the socket is full or the turn's budget is used up; tells
+    /// of the water marks, also when the socket is full already.
     pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
-        let budget = self.service.limits().write_bytes_per_turn;
+        self.used.in_turn(io.turn.number);
         let mut written = 0;
-        while self.wants_write() && written < budget {
-            match self.write(io.driver) {
-                Ok(count) => written += count,
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => self.blocked = true,
-                    ErrorKind::Interrupted => {}
-                    _ => return self.fail(&error, "write"),
-                },
-            }
-        }
+        let outcome = self.write_all(io.driver, &mut written);
         io.turn.stats.bytes_out.add(written as u64);
+        if let Err(error) = outcome {
+            // What left before the error has left.
+            self.connection.complete_flushed(io.turn);
+            return self.fail(&error, "write");
+        }
         // What stays queued lets go of the worker's read buffer.
         self.connection.output().detach_from(io.inbox.regions());
         if self.blocked {
             self.await_writable(io);
         }
         self.connection.flushed(io.turn, written, self.blocked);
+    }
+
+    fn write_all<D: Driver<Stream = S>>(
+        &mut self,
+        driver: &mut D,
+        written: &mut usize,
+    ) -> io::Result<()> {
+        while self.wants_write() && self.used.may_write(self.service.limits()) {
+            match self.write(driver) {
+                Ok(count) => {
+                    *written += count;
+                    add(&mut self.used.bytes_written, count);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => self.blocked = true,
+                    ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(())
     }
 
     /// One write of what is queued, gathered from its pieces; a short one means that the socket is full.

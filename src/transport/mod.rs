@@ -6,6 +6,8 @@
 mod driver;
 mod entry;
 pub(crate) mod system;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub(crate) use driver::{Arrival, Driver, Readiness};

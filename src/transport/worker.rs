@@ -5,7 +5,8 @@
 //! ```
 //! Every step is bounded: events by the poll's batch, each connection by its budgets, commands and
 //! timers by their limits. What is left over makes the next wait return at once. Each connection that
-//! has output is flushed once, at the end; earlier only above the high water mark or when asked.
+//! has output is flushed once, at the end; earlier only above the high water mark or when asked. Its
+//! budgets are those of the whole turn, however often it is served in it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -77,6 +78,11 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
     /// Turns until told to stop, then closes what is left.
     pub(crate) fn run(&mut self) {
         while !self.stopping {
@@ -89,8 +95,7 @@ impl<D: Driver> Worker<D> {
     /// One turn, which waits for at most `timeout`.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) {
         self.wait(timeout);
-        self.turn.now = self.driver.clock().now();
-        self.turn.stats.loop_turns.add(1);
+        self.turn.begin();
         self.serve_events();
         self.serve_ready();
         self.take_commands();
@@ -416,6 +421,14 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.slots.get_mut(key) else {
             return;
         };
+        if entry.connection.asks_for_flush() {
+            entry.go_on(&mut Io {
+                driver: &mut self.driver,
+                turn: &mut self.turn,
+                inbox: &mut self.inbox,
+                key,
+            });
+        }
         match (entry.phase, entry.connection.fate()) {
             // Its handler has been told already; only the socket is left.
             (Phase::Lingering(_), _) => return,

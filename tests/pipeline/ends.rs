@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use netwheel::codec::LengthField;
+use bytes::BytesMut;
+use netwheel::codec::{Codec, LengthField};
 use netwheel::testing::Harness;
-use netwheel::{CloseReason, Event, Failure, Flow, Handler, Pipeline, Result, Stage};
+use netwheel::{CloseReason, Event, Failure, Flow, Handler, Output, Pipeline, Result, Stage};
 
 use crate::{Cx, Letters, Log, Spy, inward, outward, sent};
 
@@ -33,6 +34,95 @@ fn a_frame_that_eof_cuts_off_is_not_delivered() {
     harness.receive(b"\x02hi\x05cut").receive_eof();
     assert_eq!(harness.sent(), b"\x02hi");
     assert_eq!(harness.closed(), Some(CloseReason::PeerClosed));
+}
+
+/// Letters that come once the stream has ended.
+struct Last;
+
+impl Codec for Last {
+    type In = char;
+    type Out = char;
+
+    fn decode(&mut self, _: &mut BytesMut) -> Result<Option<char>> {
+        Ok(None)
+    }
+
+    fn decode_eof(&mut self, input: &mut BytesMut) -> Result<Option<char>> {
+        Letters.decode(input)
+    }
+
+    fn encode(&mut self, letter: char, output: &mut Output) -> Result<()> {
+        Letters.encode(letter, output)
+    }
+}
+
+#[test]
+fn a_fin_is_told_behind_what_came_before_it() {
+    let log = Log::default();
+    let pause = inward(|cx, letter| {
+        if *letter == 'p' {
+            cx.pause_reading();
+        }
+        Ok(Flow::Next)
+    });
+    let resume = outward(|cx, letter| {
+        if *letter == 'r' {
+            cx.resume_reading();
+        }
+        Ok(Flow::Next)
+    });
+    let pipeline = Pipeline::new(Last)
+        .stage("pause", pause)
+        .stage("resume", resume)
+        .handler(Spy("h", log.clone()));
+    let mut harness = Harness::builder().half_open(true).open(pipeline);
+    harness.receive(b"xpy").receive_eof();
+    assert_eq!(log.take(), "h.open h<x h<p");
+    harness.handle().try_send('r').unwrap();
+    harness.mail();
+    assert_eq!(log.take(), "h<y h.ReadClosed");
+    assert_eq!(sent(&mut harness), "XPrY");
+}
+
+#[test]
+fn what_came_before_bytes_that_break_the_protocol_is_answered_by_the_pool_too() {
+    let builder = Harness::builder();
+    let pool = builder.executor();
+    let pipeline = Pipeline::new(Letters).handle_on(&pool, |cx, letter| cx.write(letter));
+    let mut harness = builder.open(pipeline);
+    harness.receive(b"ab!c");
+    assert_eq!(harness.closing(), Some(CloseReason::ProtocolError));
+    harness.run_pool();
+    assert_eq!(sent(&mut harness), "ab");
+    assert_eq!(harness.closed(), Some(CloseReason::ProtocolError));
+    assert_eq!(harness.stats().decode_errors, 1);
+
+    let builder = Harness::builder();
+    let pool = builder.executor();
+    let pipeline = Pipeline::new(LengthField::u8()).handle_on(&pool, |cx, frame| cx.write(frame));
+    let mut harness = builder.open(pipeline);
+    harness.receive(b"\x02hi\x05cut").receive_eof().run_pool();
+    assert_eq!(harness.sent(), b"\x02hi");
+    assert_eq!(harness.closed(), Some(CloseReason::PeerClosed));
+}
+
+#[test]
+fn answers_that_wait_for_the_end_of_a_read_leave_before_a_protocol_error() {
+    struct AtTheEnd(String);
+    impl Handler<char, char> for AtTheEnd {
+        fn on_message(&mut self, _: &mut Cx<'_>, letter: char) -> Result<()> {
+            self.0.push(letter);
+            Ok(())
+        }
+        fn on_read_complete(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+            self.0.drain(..).try_for_each(|letter| cx.write(letter))
+        }
+    }
+    let pipeline = Pipeline::new(Letters).handler(AtTheEnd(String::new()));
+    let mut harness = Harness::new(pipeline);
+    harness.receive(b"ab!c");
+    assert_eq!(sent(&mut harness), "ab");
+    assert_eq!(harness.closed(), Some(CloseReason::ProtocolError));
 }
 
 #[test]
@@ -147,12 +237,18 @@ fn a_stage_that_fails_to_open_ends_what_has_not_begun() {
     }
     let log = Log::default();
     let pipeline = Pipeline::new(Letters)
+        .stage("a", Spy("a", log.clone()))
         .stage("never", Never)
+        .stage("b", Spy("b", log.clone()))
         .handler(Spy("h", log.clone()));
     let mut harness = Harness::new(pipeline);
     harness.receive(b"x");
     assert_eq!(harness.closed(), Some(CloseReason::Refused));
-    assert_eq!(log.take(), "h.close(refused)");
+    assert_eq!(
+        log.take(),
+        "a.open a.close(refused)",
+        "what has not begun does not end"
+    );
 }
 
 /// Counts its drops; optionally panics in them.

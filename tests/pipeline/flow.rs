@@ -1,5 +1,6 @@
 //! Pauses and water marks: who is read, and when.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netwheel::codec::LengthField;
@@ -253,4 +254,47 @@ fn a_flush_leaves_before_the_rest_of_the_read() {
     harness.receive(b"abf").receive(b"cd");
     assert_eq!(log.take(), "0 1 2 0 1");
     assert_eq!(sent(&mut harness), "abfcd");
+}
+
+/// Answers, flushes at once where a capital asks for it, and notes what has left.
+struct Prompt(Log, Arc<Mutex<String>>);
+
+impl Prompt {
+    fn note(&self, what: &str) {
+        let left = std::mem::take(&mut *self.1.lock().unwrap());
+        self.0.note(format!("{what}[{left}]"));
+    }
+}
+
+impl Handler<char, char> for Prompt {
+    fn on_message(&mut self, cx: &mut Cx<'_>, letter: char) -> Result<()> {
+        self.note(&letter.to_string());
+        let left = Arc::clone(&self.1);
+        cx.write_then(letter, move |_| left.lock().unwrap().push(letter))?;
+        if letter.is_uppercase() {
+            cx.flush();
+        }
+        Ok(())
+    }
+
+    fn on_read_complete(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        self.note("complete");
+        cx.flush();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_flush_is_done_before_the_next_message_and_is_no_end_of_a_read() {
+    let log = Log::default();
+    let prompt = Prompt(log.clone(), Arc::default());
+    let mut harness = Harness::new(Pipeline::new(Letters).handler(prompt));
+    harness.receive(b"abCdE");
+    assert_eq!(log.take(), "a[] b[] C[] d[abC] E[] complete[dE]");
+    harness.receive(b"x").receive(b"y");
+    assert_eq!(log.take(), "x[] complete[] y[x] complete[]");
+    // A flush that finds the peer not reading, or nothing to write, stops nothing.
+    harness.block().receive(b"FGh");
+    assert_eq!(log.take(), "F[y] G[] h[] complete[]");
+    assert_eq!(sent(harness.unblock()), "abCdExyFGh");
 }

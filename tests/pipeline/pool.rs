@@ -398,8 +398,8 @@ impl Codec for Sores {
     }
 }
 
-impl PoolHandler<Sore, char> for Sore {
-    fn on_message(&mut self, cx: &mut LaneContext<'_, char>, message: Sore) -> Result<()> {
+impl PoolHandler<Self, char> for Sore {
+    fn on_message(&mut self, cx: &mut LaneContext<'_, char>, message: Self) -> Result<()> {
         match message.0 {
             'f' => Err(Failure::new(CloseReason::Duplicate)),
             letter => cx.write(letter),

@@ -169,3 +169,65 @@ fn a_timer_may_arm_itself_again() {
     assert_eq!(log.take(), "+1s +2s +3s");
     assert_eq!(harness.now().as_nanos(), 60_000_000_000);
 }
+
+/// Arms a timer for at once, again and again.
+struct Restless(Log);
+
+impl Handler<char, char> for Restless {
+    fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        cx.timer(Duration::ZERO, TimerKey(0));
+        Ok(())
+    }
+
+    fn on_message(&mut self, _: &mut Cx<'_>, _: char) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_event(&mut self, cx: &mut Cx<'_>, _: &Event) -> Result<()> {
+        self.0.note(format!("{:?}", cx.now()));
+        cx.timer(Duration::ZERO, TimerKey(0));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_timer_that_is_always_due_leaves_room_for_others() {
+    let log = Log::default();
+    let pipeline = Pipeline::new(Letters)
+        .stage("alarm", Alarm(Duration::from_millis(2), 'a'))
+        .handler(Restless(log.clone()));
+    let mut harness = Harness::new(pipeline);
+    harness.pass(Duration::from_millis(3));
+    assert_eq!(log.take(), "+0ns +1ms +2ms +3ms");
+    assert_eq!(sent(&mut harness), "a");
+}
+
+#[test]
+fn no_timer_is_told_once_the_connection_is_to_close_at_once() {
+    let log = Log::default();
+    let close = |cx: &mut Cx<'_>| cx.close(CloseReason::Local);
+    let pipeline = Pipeline::new(Letters)
+        .stage("first", Closer(log.clone(), close))
+        .stage("second", Closer(log.clone(), close))
+        .handle(|_, _| Ok(()));
+    let mut harness = Harness::new(pipeline);
+    harness.pass(SECOND);
+    assert_eq!(harness.closed(), Some(CloseReason::Local));
+    assert_eq!(log.take(), "told");
+}
+
+/// Does something to the connection after a second.
+struct Closer<F>(Log, F);
+
+impl<F: FnMut(&mut Cx<'_>) + 'static> Stage<char, char> for Closer<F> {
+    fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        cx.timer(SECOND, TimerKey(1));
+        Ok(())
+    }
+
+    fn on_event(&mut self, cx: &mut Cx<'_>, _: &Event) -> Result<Flow> {
+        self.0.note("told");
+        (self.1)(cx);
+        Ok(Flow::Next)
+    }
+}

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use netwheel::codec::LengthField;
 use netwheel::testing::Harness;
 use netwheel::{
-    CloseReason, ConnectionHandle, Context, Event, Handler, Pipeline, Result, Stage, TimerKey,
+    CloseReason, ConnectionHandle, Context, Event, Executor, Flow, Handler, Pipeline, Result,
+    Stage, TimerKey,
 };
 
 use crate::{Letters, Log, Spy, sent};
@@ -159,5 +160,39 @@ fn a_new_pipeline_that_fails_to_open_ends_the_connection() {
     let mut harness = Harness::new(pipeline);
     harness.receive(b"\0xyz");
     assert_eq!(harness.closed(), Some(CloseReason::Duplicate));
-    assert_eq!(log.take(), "h.close(duplicate)", "nothing was delivered");
+    assert_eq!(log.take(), "", "nothing was opened, delivered or closed");
+}
+
+#[test]
+fn pauses_of_the_old_pipeline_end_with_it() {
+    /// Upgrades at `u` and at `j`, and asks for a job at `j`.
+    struct Up(Executor, Log);
+    impl Stage<char, char> for Up {
+        fn on_inbound(&mut self, cx: &mut crate::Cx<'_>, letter: &mut char) -> Result<Flow> {
+            match letter {
+                'j' => cx.offload(&self.0, || (), |_, ()| Ok(()))?,
+                'u' => {}
+                _ => return Ok(Flow::Next),
+            }
+            cx.upgrade(Pipeline::new(Letters).handler(Spy("h", self.1.clone())));
+            Ok(Flow::Stop)
+        }
+    }
+    // A message that finds the pool full, and a job that does.
+    for stream in [&b"xuyz"[..], b"jyz"] {
+        let log = Log::default();
+        let builder = Harness::builder();
+        let pool = builder.executor().queue_max(1);
+        assert!(pool.try_execute(|| {}).is_ok());
+        let pipeline = Pipeline::new(Letters)
+            .stage("up", Up(pool.clone(), log.clone()))
+            .handle_on(&pool, |cx, letter| cx.write(letter));
+        let mut harness = builder.open(pipeline);
+        harness.receive(stream);
+        assert_eq!(sent(&mut harness), "YZ");
+        assert_eq!(log.take(), "h.open h<y h<z");
+        assert!(!harness.is_paused());
+        harness.run_pool();
+        assert!(pool.try_execute(|| {}).is_ok(), "nobody waits for the pool");
+    }
 }

@@ -1,0 +1,324 @@
+//! A worker on scripted sockets: its budgets, and what leaves when.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::driver::{Arrival, Driver, Readiness};
+use super::worker::{Worker, WorkerSeed};
+use crate::address::{Address, Peer};
+use crate::clock::Clock;
+use crate::connection::Service;
+use crate::id::Key;
+use crate::limits::{ConnectionLimits, MAILBOX_MESSAGES_MAX, WorkerLimits};
+use crate::mailbox::{Mailbox, Wake};
+use crate::options::Options;
+use crate::pipeline::{AnyPipeline, Context, Event, Handler, Pipeline, TimerKey};
+use crate::stats::WorkerStats;
+use crate::sync::lock;
+
+/// What happened, in order.
+type Log = Arc<Mutex<Vec<String>>>;
+
+fn note(log: &Log, what: String) {
+    lock(log).push(what);
+}
+
+fn take(log: &Log) -> String {
+    std::mem::take(&mut *lock(log)).join(" ")
+}
+
+/// A peer that sends without end, eight bytes a read.
+#[derive(Default)]
+struct Script {
+    sends: bool,
+    reads: usize,
+    taken: usize,
+    /// Bytes that the socket takes before it fails.
+    fails_after: Option<usize>,
+    key: Option<Key>,
+}
+
+type Stream = Rc<RefCell<Script>>;
+
+struct Scripted {
+    clock: Clock,
+    arrivals: VecDeque<(Stream, Arc<Service>)>,
+    events: Vec<Readiness>,
+    log: Log,
+}
+
+impl Driver for Scripted {
+    type Stream = Stream;
+
+    const SHORT_READ_DRAINS: bool = false;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn wait(&mut self, _: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        ready.append(&mut self.events);
+        Ok(())
+    }
+
+    fn arrival(&mut self) -> Option<Arrival<Stream>> {
+        let (stream, service) = self.arrivals.pop_front()?;
+        let place = Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        Some(Arrival {
+            stream,
+            peer: Peer::new(place.clone(), place),
+            service,
+            connect_timeout: None,
+        })
+    }
+
+    fn register(&mut self, stream: &mut Stream, key: Key, _: bool) -> io::Result<()> {
+        stream.borrow_mut().key = Some(key);
+        Ok(())
+    }
+
+    fn register_writable(&mut self, _: &mut Stream, _: Key) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish_connect(&mut self, _: &mut Stream) -> io::Result<Option<Peer>> {
+        Ok(None)
+    }
+
+    fn take_error(&mut self, _: &mut Stream) -> Option<io::Error> {
+        None
+    }
+
+    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+        let mut script = stream.borrow_mut();
+        if !script.sends {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        script.reads += 1;
+        into[..8].fill(b'x');
+        Ok(8)
+    }
+
+    fn write(&mut self, stream: &mut Stream, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut script = stream.borrow_mut();
+        let offered: usize = from.iter().map(|slice| slice.len()).sum();
+        let room = script.fails_after.map_or(offered, |end| end - script.taken);
+        if room == 0 {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let count = offered.min(room);
+        script.taken += count;
+        note(&self.log, format!("write({count})"));
+        Ok(count)
+    }
+
+    fn shutdown_write(&mut self, _: &mut Stream) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: Stream) {}
+}
+
+struct Awake;
+
+impl Wake for Awake {
+    fn wake(&self) {}
+}
+
+/// A worker, its clock and what it did.
+struct Rig {
+    worker: Worker<Scripted>,
+    clock: Clock,
+    log: Log,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (clock, log) = (Clock::manual(), Log::default());
+        let seed = WorkerSeed {
+            index: 0,
+            limits: WorkerLimits::default(),
+            mailbox: Arc::new(Mailbox::new(Box::new(Awake), MAILBOX_MESSAGES_MAX)),
+            stats: Arc::new(WorkerStats::default()),
+        };
+        let driver = Scripted {
+            clock: clock.clone(),
+            arrivals: VecDeque::new(),
+            events: Vec::new(),
+            log: Arc::clone(&log),
+        };
+        Self {
+            worker: Worker::new(seed, driver),
+            clock,
+            log,
+        }
+    }
+
+    /// Opens a connection.
+    fn open<P: Into<AnyPipeline>>(
+        &mut self,
+        script: Script,
+        limits: ConnectionLimits,
+        pipeline: impl Fn() -> P + Send + Sync + 'static,
+    ) -> Stream {
+        let options = Options {
+            limits,
+            ..Options::default()
+        };
+        let service = Service::new(Box::new(move |_| pipeline().into()), options);
+        service.enter();
+        let stream = Rc::new(RefCell::new(script));
+        let arrival = (Rc::clone(&stream), service);
+        self.worker.driver().arrivals.push_back(arrival);
+        self.turn();
+        stream
+    }
+
+    fn tell_readable(&mut self, stream: &Stream) {
+        let key = stream.borrow().key.expect("the stream is registered");
+        self.worker.driver().events.push(Readiness {
+            key,
+            readable: true,
+            writable: false,
+            read_closed: false,
+            error: false,
+        });
+    }
+
+    fn turn(&mut self) {
+        self.worker.turn(Some(Duration::ZERO));
+    }
+}
+
+fn endless() -> Script {
+    Script {
+        sends: true,
+        ..Script::default()
+    }
+}
+
+#[test]
+fn a_connection_reads_one_budget_a_turn() {
+    let mut limits = ConnectionLimits::default();
+    limits.reads_per_turn = 4;
+    let mut rig = Rig::new();
+    let stream = rig.open(endless(), limits, || Pipeline::raw().handle(|_, _| Ok(())));
+    rig.tell_readable(&stream);
+    for turn in 1..5 {
+        rig.turn();
+        assert_eq!(stream.borrow().reads, 4 * turn);
+        // An event for what is on the list of those to be served anyway.
+        rig.tell_readable(&stream);
+    }
+}
+
+#[test]
+fn a_connection_writes_one_budget_a_turn() {
+    let mut limits = ConnectionLimits::default();
+    (limits.high_water_bytes, limits.low_water_bytes) = (1000, 500);
+    limits.write_bytes_per_turn = 2000;
+    let mut rig = Rig::new();
+    let stream = rig.open(endless(), limits, || {
+        Pipeline::raw().handle(|cx, _| cx.write(Bytes::from_static(&[7; 600])))
+    });
+    rig.tell_readable(&stream);
+    let mut before = 0;
+    for _ in 0..20 {
+        rig.turn();
+        let taken = stream.borrow().taken;
+        // A write is not cut: the last may bring what stands above the high water mark, and a message.
+        assert!(
+            (1..2000 + 1600).contains(&(taken - before)),
+            "{before} {taken}"
+        );
+        before = taken;
+    }
+}
+
+/// Writes at its timer and when it opens, and flushes if it is told to.
+struct Timed(&'static str, bool, Log);
+
+impl Timed {
+    fn write(&self, cx: &mut Context<'_, Bytes, Bytes>, when: &str) -> crate::Result<()> {
+        note(&self.2, format!("{}{when}", self.0));
+        if self.1 {
+            cx.flush();
+        }
+        cx.write(Bytes::from_static(b"tick"))
+    }
+}
+
+impl Handler<Bytes, Bytes> for Timed {
+    fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> crate::Result<()> {
+        cx.timer(Duration::from_millis(5), TimerKey(0));
+        self.write(cx, "open")
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_, Bytes, Bytes>, _: Bytes) -> crate::Result<()> {
+        Ok(())
+    }
+
+    fn on_event(&mut self, cx: &mut Context<'_, Bytes, Bytes>, _: &Event) -> crate::Result<()> {
+        self.write(cx, "timer")
+    }
+}
+
+#[test]
+fn a_flush_is_done_wherever_it_is_asked_for() {
+    for (flushes, story) in [
+        (true, "atimer write(4) btimer write(4)"),
+        (false, "atimer btimer write(4) write(4)"),
+    ] {
+        let mut rig = Rig::new();
+        for name in ["a", "b"] {
+            let log = Arc::clone(&rig.log);
+            rig.open(Script::default(), ConnectionLimits::default(), move || {
+                Pipeline::raw().handler(Timed(name, flushes, Arc::clone(&log)))
+            });
+            assert_eq!(take(&rig.log), format!("{name}open write(4)"));
+        }
+        rig.clock.advance(Duration::from_millis(5));
+        rig.turn();
+        assert_eq!(take(&rig.log), story);
+    }
+}
+
+#[test]
+fn what_left_before_a_write_failed_is_answered_as_sent() {
+    /// As many pieces as one write gathers.
+    const PIECES: usize = 64;
+    let mut limits = ConnectionLimits::default();
+    limits.write_bytes_per_turn = 1 << 20;
+    let mut rig = Rig::new();
+    let log = Arc::clone(&rig.log);
+    let script = Script {
+        sends: true,
+        fails_after: Some(PIECES * 5000),
+        ..Script::default()
+    };
+    let stream = rig.open(script, limits, move || {
+        let log = Arc::clone(&log);
+        Pipeline::raw().handle(move |cx, _| {
+            cx.pause_reading();
+            for piece in 0..=PIECES {
+                let log = Arc::clone(&log);
+                cx.write_then(Bytes::from(vec![7; 5000]), move |outcome| {
+                    if piece + 1 >= PIECES {
+                        note(&log, format!("{piece} {outcome:?}"));
+                    }
+                })?;
+            }
+            Ok(())
+        })
+    });
+    rig.tell_readable(&stream);
+    rig.turn();
+    assert_eq!(take(&rig.log), "write(320000) 63 Ok(()) 64 Err(Reset)");
+}
