@@ -102,9 +102,9 @@ impl<In: 'static, Out: 'static> Stage<In, Out> for Timed {
         Ok(())
     }
 
-    fn on_event(&mut self, _: &mut Context<'_, In, Out>, event: &Event) -> Result<netwheel::Flow> {
+    fn on_event(&mut self, _: &mut Context<'_, In, Out>, event: &Event) -> Result<Flow> {
         self.0.note(format!("{event:?}"));
-        Ok(netwheel::Flow::Next)
+        Ok(Flow::Next)
     }
 
     fn on_removed(&mut self, _: &mut Context<'_, In, Out>) {
