@@ -310,6 +310,19 @@ fn one_server_of_a_reactor_ends_and_the_other_goes_on() {
 }
 
 #[test]
+fn nobody_is_let_in_once_a_shutdown_has_returned() {
+    for reuse_port in [false, true] {
+        let reactor = Reactor::builder().workers(4).start().unwrap();
+        for _ in 0..50 {
+            let server = on(&reactor, reuse_port, echo);
+            let address = server.address();
+            assert_eq!(server.shutdown(PATIENCE).aborted, 0);
+            assert_refused(address);
+        }
+    }
+}
+
+#[test]
 fn a_reactor_ends_its_clients_with_their_messages_sent() {
     let server = serve(1, |_| echo());
     let reactor = Reactor::builder().workers(1).start().unwrap();
