@@ -198,7 +198,7 @@ fn jobs_and_handles_are_drained_too() {
     let (pool, gate) = (Executor::new(1), Gate::new());
     let (sender, handles) = bounded(1);
     let server = serve(1, {
-        let (pool, gate) = (pool.clone(), gate.clone());
+        let (pool, gate) = (pool, gate.clone());
         move |_| {
             let (pool, gate, sender) = (pool.clone(), gate.clone(), sender.clone());
             Pipeline::new(LengthField::u32()).handle(move |cx, frame: Bytes| {
