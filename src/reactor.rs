@@ -12,7 +12,7 @@ use log::{error, info, warn};
 
 use crate::address::{Peer, Place};
 use crate::clock::Clock;
-use crate::connection::Service;
+use crate::connection::{Listens, Service};
 use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
 use crate::limits::{
@@ -487,13 +487,15 @@ impl System {
     fn open(&self, sockets: Vec<Bound>, service: &Arc<Service>) -> Result<(), Error> {
         for (bound, door) in sockets.into_iter().zip(&self.doors) {
             if !bound.is_shared() {
-                let asked = self.acceptor.listen(bound.listener(), Arc::clone(service));
+                let asked = self
+                    .acceptor
+                    .listen(bound.listener(), Listens::new(service));
                 return if asked { Ok(()) } else { Err(ended()) };
             }
-            let (service, admission) = (Arc::clone(service), Arc::clone(&self.admission));
+            let (listens, admission) = (Listens::new(service), Arc::clone(&self.admission));
             hand_in(
                 door,
-                Inbound::Listener(bound.listener(), service, admission),
+                Inbound::Listener(bound.listener(), listens, admission),
             )?;
         }
         Ok(())

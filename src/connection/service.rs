@@ -23,6 +23,8 @@ pub(crate) struct Service {
     factory: Option<Factory>,
     pub(crate) options: Arc<Options>,
     active: AtomicUsize,
+    /// Listeners that are open, or on their way to whoever serves them.
+    listeners: AtomicUsize,
     /// Of the active ones, those that wait for the peer's FIN only.
     lingering: AtomicUsize,
     ending: AtomicBool,
@@ -36,6 +38,7 @@ impl Service {
             factory: Some(factory),
             options: Arc::new(options),
             active: AtomicUsize::new(0),
+            listeners: AtomicUsize::new(0),
             lingering: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             aborting: AtomicBool::new(false),
@@ -61,7 +64,11 @@ impl Service {
     }
 
     pub(crate) fn leave(&self) {
-        if self.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+        self.count_out(&self.active);
+    }
+
+    fn count_out(&self, count: &AtomicUsize) {
+        if count.fetch_sub(1, Ordering::AcqRel) == 1 {
             let _guard = lock(&self.gone.0);
             self.gone.1.notify_all();
         }
@@ -103,13 +110,17 @@ impl Service {
         self.aborting.load(Ordering::Acquire)
     }
 
-    /// Waits until no connection lives; `false` when `timeout` passed first.
+    fn is_gone(&self) -> bool {
+        self.active() == 0 && self.listeners.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until no connection lives and nobody listens; `false` when `timeout` passed first.
     pub(crate) fn wait_gone(&self, timeout: Duration) -> bool {
         let guard = lock(&self.gone.0);
         let (_guard, result) = self
             .gone
             .1
-            .wait_timeout_while(guard, timeout, |()| self.active() > 0)
+            .wait_timeout_while(guard, timeout, |()| !self.is_gone())
             .unwrap_or_else(PoisonError::into_inner);
         !result.timed_out()
     }
@@ -122,6 +133,26 @@ impl Drop for Service {
         if contain(|| drop(factory)).is_err() {
             error!(target: "netwheel::connection", "a pipeline's factory panicked while it was dropped");
         }
+    }
+}
+
+/// Goes with a listener of the service, from hand to hand: while it lives, the service is not gone.
+pub(crate) struct Listens(Arc<Service>);
+
+impl Listens {
+    pub(crate) fn new(service: &Arc<Service>) -> Self {
+        service.listeners.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(service))
+    }
+
+    pub(crate) fn service(&self) -> &Arc<Service> {
+        &self.0
+    }
+}
+
+impl Drop for Listens {
+    fn drop(&mut self) {
+        self.0.count_out(&self.0.listeners);
     }
 }
 

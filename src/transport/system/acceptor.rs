@@ -17,7 +17,7 @@ use super::open_listener::OpenListener;
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::clock::{Clock, Instant};
-use crate::connection::Service;
+use crate::connection::{Listens, Service};
 use crate::error::Error;
 use crate::limits::ACCEPT_BATCH;
 use crate::mailbox::{Command, Mailbox};
@@ -53,7 +53,7 @@ pub(crate) struct WorkerDoor {
 }
 
 enum Request {
-    Listen(Listener, Arc<Service>),
+    Listen(Listener, Listens),
     /// Close the listeners of services that are ending, and say so to whoever waits.
     Close(Option<Sender<()>>),
     Stop,
@@ -67,8 +67,8 @@ pub(crate) struct AcceptorHandle {
 
 impl AcceptorHandle {
     /// Serves a listener; `false` when the thread has ended.
-    pub(crate) fn listen(&self, listener: Listener, service: Arc<Service>) -> bool {
-        self.ask(Request::Listen(listener, service))
+    pub(crate) fn listen(&self, listener: Listener, listens: Listens) -> bool {
+        self.ask(Request::Listen(listener, listens))
     }
 
     /// Closes the listeners of services that are ending; returns once they are closed.
@@ -184,7 +184,7 @@ impl Acceptor {
     fn take_requests(&mut self) -> bool {
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::Listen(listener, service) => self.add(listener, service),
+                Request::Listen(listener, listens) => self.add(listener, listens),
                 Request::Close(done) => {
                     self.close_ended();
                     if let Some(done) = done {
@@ -200,10 +200,10 @@ impl Acceptor {
         true
     }
 
-    fn add(&mut self, listener: Listener, service: Arc<Service>) {
+    fn add(&mut self, listener: Listener, listens: Listens) {
         let token = Token(self.tokens);
         self.tokens += 1;
-        match OpenListener::new(listener, service, self.poll.registry(), token) {
+        match OpenListener::new(listener, listens, self.poll.registry(), token) {
             Ok(open) => self.listeners.push(open),
             Err(error) => warn!(target: "netwheel::acceptor", "register listener: {error}"),
         }

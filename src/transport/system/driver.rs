@@ -13,7 +13,7 @@ use super::open_listener::OpenListener;
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::clock::Clock;
-use crate::connection::Service;
+use crate::connection::Listens;
 use crate::id::Key;
 use crate::limits::ACCEPT_BATCH;
 use crate::mailbox::Wake;
@@ -31,7 +31,7 @@ compile_error!("netwheel packs a slot and its generation into a 64-bit poll toke
 pub(crate) enum Inbound {
     Socket(Arrival<Stream>),
     /// A listener of the worker's own, on a port that it shares with the others'.
-    Listener(Listener, Arc<Service>, Arc<Admission>),
+    Listener(Listener, Listens, Arc<Admission>),
 }
 
 /// Sockets and readiness of one worker, by mio.
@@ -80,19 +80,14 @@ impl SystemDriver {
         Ok(Box::new(PollWaker(Waker::new(self.poll.registry(), WAKE)?)))
     }
 
-    fn add_listener(
-        &mut self,
-        listener: Listener,
-        service: Arc<Service>,
-        admission: Arc<Admission>,
-    ) {
+    fn add_listener(&mut self, listener: Listener, listens: Listens, admission: Arc<Admission>) {
         let generation = self.listeners_seen;
         self.listeners_seen += 1;
         let token = token(Key {
             slot: LISTENER_SLOT,
             generation,
         });
-        match OpenListener::new(listener, service, self.poll.registry(), token) {
+        match OpenListener::new(listener, listens, self.poll.registry(), token) {
             Ok(open) => self.listeners.push((open, admission)),
             Err(error) => warn!(target: "netwheel::acceptor", "register listener: {error}"),
         }
@@ -194,8 +189,8 @@ impl Driver for SystemDriver {
         loop {
             match self.inbound.try_recv() {
                 Ok(Inbound::Socket(arrival)) => return Some(arrival),
-                Ok(Inbound::Listener(listener, service, admission)) => {
-                    self.add_listener(listener, service, admission);
+                Ok(Inbound::Listener(listener, listens, admission)) => {
+                    self.add_listener(listener, listens, admission);
                 }
                 Err(_) => break,
             }

@@ -10,7 +10,7 @@ use super::admission::Admission;
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::clock::Instant;
-use crate::connection::Service;
+use crate::connection::{Listens, Service};
 use crate::limits::ACCEPT_BACKOFF;
 
 /// A listener that is served, and whether it has connections.
@@ -18,8 +18,9 @@ use crate::limits::ACCEPT_BACKOFF;
 /// A poll tells once, so `ready` stays until an accept has found nothing. After an error that more tries
 /// would not cure it rests: its queue would give no further edge, and trying again at once would spin.
 pub(crate) struct OpenListener {
+    // Closed before it is counted out, hence in this order.
     listener: Listener,
-    service: Arc<Service>,
+    listens: Listens,
     token: Token,
     ready: bool,
     rests_until: Option<Instant>,
@@ -29,14 +30,14 @@ impl OpenListener {
     /// Puts a listener into the poll.
     pub(crate) fn new(
         mut listener: Listener,
-        service: Arc<Service>,
+        listens: Listens,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
         listener.register(registry, token)?;
         Ok(Self {
             listener,
-            service,
+            listens,
             token,
             ready: true,
             rests_until: None,
@@ -44,7 +45,7 @@ impl OpenListener {
     }
 
     pub(crate) fn service(&self) -> &Arc<Service> {
-        &self.service
+        self.listens.service()
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -75,7 +76,7 @@ impl OpenListener {
     /// One try: a connection that is let in, or nothing; [`is_ready`](Self::is_ready) tells whether
     /// another try is worth it.
     pub(crate) fn accept(&mut self, now: Instant, admission: &Admission) -> Option<(Stream, Peer)> {
-        match self.listener.accept(&self.service.options) {
+        match self.listener.accept(&self.service().options) {
             // One that is refused is closed by being dropped.
             Ok(accepted) => admission.admits().then_some(accepted),
             Err(error) => {
@@ -101,7 +102,7 @@ impl OpenListener {
 
     /// Takes the listener out of the poll when its service is ending; `false` when it is to be dropped.
     pub(crate) fn goes_on(&mut self, registry: &Registry) -> bool {
-        let goes_on = !self.service.is_ending();
+        let goes_on = !self.service().is_ending();
         if !goes_on {
             self.listener.deregister(registry);
         }
@@ -142,7 +143,8 @@ mod tests {
         let place = "127.0.0.1:0".into_place().expect("an address");
         let bound = Bound::new(&place, &options).expect("a free port");
         let service = Service::new(Box::new(|_| unreachable!("nobody connects")), options);
-        let listener = OpenListener::new(bound.listener(), service, poll.registry(), Token(0));
+        let listens = Listens::new(&service);
+        let listener = OpenListener::new(bound.listener(), listens, poll.registry(), Token(0));
         let admission = Admission::new(Clock::manual(), Vec::new(), 1);
         (listener.expect("a new poll"), admission, poll)
     }
