@@ -286,7 +286,7 @@ fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Po
     loop {
         match receiver.try_recv() {
             Ok(work) => {
-                parking.work_found(receiver);
+                parking.work_found(|| !receiver.is_empty());
                 // Nobody else may come for a long while, and this handler may block.
                 let quiet = parking.is_one_coming();
                 if !quiet || lanes_owed >= LANES_OWED_MAX {
@@ -300,7 +300,7 @@ fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Po
             Err(TryRecvError::Empty) => {
                 pay();
                 lanes_owed = 0;
-                parking.park(receiver);
+                parking.park(|| !receiver.is_empty());
                 // Whoever called this thread may be in a handler that blocks by now.
                 pay();
             }
