@@ -1,5 +1,6 @@
 //! The read buffer that all connections of a worker share.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::BytesMut;
@@ -12,13 +13,21 @@ use bytes::BytesMut;
 pub(crate) struct Inbox {
     buffer: BytesMut,
     read_bytes: usize,
+    /// Where the memory of the latest laps began; it moves where something read before is still held.
+    laps: VecDeque<usize>,
 }
+
+/// Laps of the read buffer that are remembered: bytes of older ones, which a handler kept for long, are
+/// not known as the buffer's any more.
+const LAPS_KEPT_MAX: usize = 64;
 
 impl Inbox {
     /// A buffer for reads of `read_bytes`; holds twice as much, so that a lap is several reads.
     pub(crate) fn new(read_bytes: usize) -> Self {
+        let buffer = BytesMut::zeroed(2 * read_bytes);
         Self {
-            buffer: BytesMut::zeroed(2 * read_bytes),
+            laps: VecDeque::from([buffer.as_ptr() as usize]),
+            buffer,
             read_bytes,
         }
     }
@@ -29,6 +38,7 @@ impl Inbox {
             self.buffer.clear();
             self.buffer.reserve(2 * self.read_bytes);
             self.buffer.resize(2 * self.read_bytes, 0);
+            self.note_lap();
         }
         &mut self.buffer[..self.read_bytes]
     }
@@ -38,9 +48,66 @@ impl Inbox {
         self.buffer.split_to(count)
     }
 
-    /// Addresses in which bytes taken lately may lie, for [`Output::detach_from`](super::Output::detach_from).
-    pub(crate) fn region(&self) -> Range<usize> {
-        let front = self.buffer.as_ptr() as usize;
-        front.saturating_sub(2 * self.read_bytes)..front + self.buffer.len()
+    fn note_lap(&mut self) {
+        let start = self.buffer.as_ptr() as usize;
+        if self.laps.contains(&start) {
+            return;
+        }
+        if self.laps.len() == LAPS_KEPT_MAX {
+            self.laps.pop_front();
+        }
+        self.laps.push_back(start);
+    }
+
+    /// Addresses in which bytes that were taken may lie, for [`Output::detach_from`](super::Output::detach_from).
+    /// Memory that has gone to somebody else since may be among them.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
+        let bytes = 2 * self.read_bytes;
+        self.laps.iter().map(move |start| *start..*start + bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_known(inbox: &Inbox, bytes: &BytesMut) -> bool {
+        let place = bytes.as_ptr() as usize;
+        inbox.regions().any(|region| region.contains(&place))
+    }
+
+    #[test]
+    fn memory_that_nobody_holds_comes_back_every_lap() {
+        let mut inbox = Inbox::new(100);
+        for _ in 0..1000 {
+            inbox.room().fill(7);
+            let taken = inbox.take(70);
+            assert!(is_known(&inbox, &taken));
+        }
+        assert_eq!(inbox.laps.len(), 1);
+    }
+
+    #[test]
+    fn bytes_of_earlier_laps_are_still_known() {
+        let mut inbox = Inbox::new(100);
+        let mut held = Vec::new();
+        for _ in 0..LAPS_KEPT_MAX {
+            inbox.room().fill(7);
+            held.push(inbox.take(100));
+        }
+        assert!(inbox.laps.len() > 2 && held.iter().all(|bytes| is_known(&inbox, bytes)));
+    }
+
+    #[test]
+    fn no_more_laps_are_remembered_than_so_many() {
+        let mut inbox = Inbox::new(100);
+        let held: Vec<_> = (0..10 * LAPS_KEPT_MAX)
+            .map(|_| {
+                inbox.room().fill(7);
+                inbox.take(100)
+            })
+            .collect();
+        assert_eq!(inbox.laps.len(), LAPS_KEPT_MAX);
+        assert!(held.iter().all(|bytes| bytes == &[7; 100][..]));
     }
 }

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //!   oldest                                                newest
-//!   [ shared Bytes ][ copied bytes ][ shared Bytes ] [ tail: copied, still growing ]
-//!     ^ consumed: what the socket has already taken of the oldest piece
+//!   tail:    [ left | copied bytes |             copied bytes | copied, still growing ]
+//!   pieces:                        [ shared Bytes ]           [ shared Bytes ]
+//!                    gap of the 1st                gap of the 2nd
 //! ```
 //! Small messages are copied together into the tail, because one write of many is what makes a loop
-//! fast; large ready-made [`Bytes`] are queued as they are. Invariant: every queued byte is in exactly
-//! one piece, and pieces leave in order.
+//! fast; large ready-made [`Bytes`] are queued as they are, and each knows how many bytes of the tail
+//! stand between it and the one before. So headers of large messages lie side by side in one buffer,
+//! and a steady stream of either kind allocates nothing.
+//!
+//! Invariant: every queued byte is in the tail or in exactly one piece; the gaps together are no longer
+//! than what waits in the tail; bytes leave in order.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// Ready-made [`Bytes`] from this size are queued without a copy: below, copying is cheaper than one
 /// more entry in the gathered write (`writev` of small pieces loses up to about 1 to 4 KiB).
@@ -23,39 +28,70 @@ pub const SHARED_BYTES_MIN: usize = 4096;
 /// has left, so each byte is moved once on average at most; below, it is not worth the call.
 const COMPACT_BYTES_MIN: usize = 4096;
 
+/// Pieces that a queue of them may have room for when it is kept for the next use: as many as messages of
+/// the smallest shared size that [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX) holds.
+const PIECES_KEPT_MAX: usize = 256;
+
 /// Bytes queued for the peer of one connection.
 ///
 /// Codecs append to it; the worker writes it out once a turn. Threads: the connection's worker.
 #[derive(Debug, Default)]
 pub struct Output {
-    tail: Vec<u8>,
-    /// Pieces older than the tail; absent while everything fits the tail.
-    #[expect(
-        clippy::box_collection,
-        reason = "8 bytes instead of 32 in every idle connection"
-    )]
-    pieces: Option<Box<VecDeque<Piece>>>,
-    /// Bytes in `pieces`, consumed ones included.
-    pieces_bytes: usize,
-    /// Bytes of the oldest piece (the tail when there is none other) that have left already.
+    buffer: Buffer,
+    /// Bytes of the tail that have left already.
     consumed: usize,
     /// Bytes that have left since the connection opened.
     flushed: u64,
 }
 
-#[derive(Debug)]
-enum Piece {
-    Copied(Vec<u8>),
-    Shared(Bytes),
+/// The memory of a queue, which goes from one connection to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    tail: Vec<u8>,
+    /// Absent until the first large message; 8 bytes in every idle connection.
+    pieces: Option<Box<Pieces>>,
 }
 
-impl Piece {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Copied(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+impl Buffer {
+    /// An empty one for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self {
+            tail: Vec::with_capacity(bytes),
+            pieces: None,
         }
     }
+
+    /// Bytes that the tail has room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.tail.capacity()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tail.is_empty()
+            && self
+                .pieces
+                .as_ref()
+                .is_none_or(|pieces| pieces.queue.is_empty())
+    }
+}
+
+/// Large messages between the bytes of the tail.
+#[derive(Debug, Default)]
+struct Pieces {
+    queue: VecDeque<Piece>,
+    /// Bytes that wait in them.
+    bytes: usize,
+    /// Bytes of the tail that wait before the newest of them: the sum of the gaps.
+    gaps: usize,
+    /// So many, the newest, may still share memory with the worker's read buffer.
+    attached: usize,
+}
+
+#[derive(Debug)]
+struct Piece {
+    /// Bytes of the tail that wait between this piece and the one before.
+    gap: usize,
+    bytes: Bytes,
 }
 
 impl Output {
@@ -68,7 +104,7 @@ impl Output {
     /// Appends a copy of `bytes`.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
+        self.buffer.tail.extend_from_slice(bytes);
     }
 
     /// Appends `bytes`: shared from [`SHARED_BYTES_MIN`], copied below.
@@ -81,8 +117,13 @@ impl Output {
     }
 
     fn share(&mut self, bytes: Bytes) {
-        self.seal_tail();
-        self.push_piece(Piece::Shared(bytes));
+        let waiting = self.buffer.tail.len() - self.consumed;
+        let pieces = self.buffer.pieces.get_or_insert_default();
+        let gap = waiting - pieces.gaps;
+        pieces.gaps = waiting;
+        pieces.bytes += bytes.len();
+        pieces.attached += 1;
+        pieces.queue.push_back(Piece { gap, bytes });
     }
 
     /// The growing end of the queue, for codecs that build a message in place.
@@ -90,14 +131,15 @@ impl Output {
     /// Append only; what stood there before belongs to earlier messages.
     #[inline]
     pub fn tail(&mut self) -> &mut Vec<u8> {
-        &mut self.tail
+        &mut self.buffer.tail
     }
 
     /// Bytes waiting to leave.
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.pieces_bytes + self.tail.len() - self.consumed
+        let shared = self.buffer.pieces.as_ref().map_or(0, |pieces| pieces.bytes);
+        self.buffer.tail.len() - self.consumed + shared
     }
 
     /// Whether nothing waits.
@@ -113,43 +155,52 @@ impl Output {
 
     /// Whether the next message would have to allocate its buffer.
     pub(crate) fn wants_buffer(&self) -> bool {
-        self.tail.capacity() == 0
+        self.buffer.capacity() == 0
     }
 
-    /// Gives an empty queue a buffer to grow into.
-    pub(crate) fn lend_buffer(&mut self, buffer: Vec<u8>) {
-        debug_assert!(self.tail.is_empty() && buffer.is_empty());
-        self.tail = buffer;
+    /// Gives a queue without a buffer one to grow into.
+    pub(crate) fn lend_buffer(&mut self, buffer: Buffer) {
+        debug_assert!(self.buffer.is_empty() && buffer.is_empty());
+        self.buffer = buffer;
     }
 
     /// Takes the buffer back when everything has left.
-    pub(crate) fn return_buffer(&mut self) -> Option<Vec<u8>> {
-        (self.is_empty() && self.tail.capacity() > 0).then(|| std::mem::take(&mut self.tail))
+    pub(crate) fn return_buffer(&mut self) -> Option<Buffer> {
+        (self.is_empty() && !self.wants_buffer()).then(|| std::mem::take(&mut self.buffer))
     }
 
     /// Everything that waits, where it lies in one piece: the usual case, small messages copied together.
     pub(crate) fn single(&self) -> Option<&[u8]> {
-        self.pieces.is_none().then(|| &self.tail[self.consumed..])
+        self.queue()
+            .is_none()
+            .then(|| &self.buffer.tail[self.consumed..])
+    }
+
+    /// The pieces, when there are any.
+    fn queue(&self) -> Option<&VecDeque<Piece>> {
+        let pieces = self.buffer.pieces.as_ref()?;
+        (!pieces.queue.is_empty()).then_some(&pieces.queue)
     }
 
     /// Fills `slices` with the oldest bytes, in order; answers how many slices were filled.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut skip = self.consumed;
+        let mut rest = &self.buffer.tail[self.consumed..];
         let mut filled = 0;
-        let pieces = self
-            .pieces
-            .iter()
-            .flat_map(|pieces| pieces.iter().map(Piece::as_slice));
-        for piece in pieces.chain([self.tail.as_slice()]) {
-            if filled == slices.len() {
-                break;
-            }
-            if skip < piece.len() {
-                slices[filled] = IoSlice::new(&piece[skip..]);
+        let mut fill = |bytes: &'a [u8]| {
+            if !bytes.is_empty() && filled < slices.len() {
+                slices[filled] = IoSlice::new(bytes);
                 filled += 1;
             }
-            skip = 0;
+            filled < slices.len()
+        };
+        for piece in self.queue().into_iter().flatten() {
+            let (gap, behind) = rest.split_at(piece.gap);
+            rest = behind;
+            if !fill(gap) || !fill(&piece.bytes) {
+                return filled;
+            }
         }
+        fill(rest);
         filled
     }
 
@@ -164,46 +215,48 @@ impl Output {
             "a socket takes no more than it was given"
         );
         self.flushed += count as u64;
-        self.consumed += count;
-        if let Some(pieces) = &mut self.pieces {
-            while let Some(oldest) = pieces.front() {
-                let len = oldest.as_slice().len();
-                if self.consumed < len {
-                    return;
-                }
-                self.consumed -= len;
-                self.pieces_bytes -= len;
-                pieces.pop_front();
-            }
-            self.pieces = None;
+        let mut left = count;
+        if let Some(pieces) = &mut self.buffer.pieces {
+            let copied = pieces.consume(&mut left);
+            self.consumed += copied;
         }
+        self.consumed += left;
         self.compact_tail();
     }
 
     /// Gives up what has left of the tail: a queue that is never quite empty must not grow for ever.
     fn compact_tail(&mut self) {
-        if self.consumed == self.tail.len() {
-            self.tail.clear();
+        let tail = &mut self.buffer.tail;
+        if self.consumed == tail.len() {
+            tail.clear();
             self.consumed = 0;
-        } else if self.consumed >= COMPACT_BYTES_MIN && self.consumed >= self.tail.len() / 2 {
-            self.tail.drain(..self.consumed);
+        } else if self.consumed >= COMPACT_BYTES_MIN && self.consumed >= tail.len() / 2 {
+            tail.drain(..self.consumed);
             self.consumed = 0;
         }
     }
 
-    /// Copies what still shares memory at `region` (addresses), so that queued bytes do not pin it.
+    /// Whether something was queued since [`detach_from`](Self::detach_from) that may pin other memory.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.buffer
+            .pieces
+            .as_ref()
+            .is_some_and(|pieces| pieces.attached > 0)
+    }
+
+    /// Copies what shares memory at one of `regions` (addresses), so that queued bytes do not pin it.
     ///
-    /// A worker calls this with its read buffer when a write came up short: an echo queues slices of
-    /// that buffer, and a slow reader must not hold 128 KiB of it for a few KiB of its own.
-    pub(crate) fn detach_from(&mut self, region: &Range<usize>) {
-        let Some(pieces) = &mut self.pieces else {
+    /// A worker calls this with those of its read buffer when something stays queued: an echo queues
+    /// slices of that buffer, and a slow reader must not hold 128 KiB of it for a few KiB of its own.
+    pub(crate) fn detach_from(&mut self, regions: impl Iterator<Item = Range<usize>> + Clone) {
+        let Some(pieces) = &mut self.buffer.pieces else {
             return;
         };
-        for piece in pieces.iter_mut() {
-            if let Piece::Shared(bytes) = piece
-                && region.contains(&(bytes.as_ptr() as usize))
-            {
-                *piece = Piece::Copied(bytes.to_vec());
+        let attached = std::mem::take(&mut pieces.attached);
+        for piece in pieces.queue.iter_mut().rev().take(attached) {
+            let place = piece.bytes.as_ptr() as usize;
+            if regions.clone().any(|region| region.contains(&place)) {
+                piece.bytes = Bytes::copy_from_slice(&piece.bytes);
             }
         }
     }
@@ -215,18 +268,32 @@ impl Output {
             ..Self::default()
         };
     }
+}
 
-    fn seal_tail(&mut self) {
-        if self.tail.is_empty() {
-            return;
+impl Pieces {
+    /// Takes up to `count` bytes off pieces and their gaps; answers how many of them were of the tail, and
+    /// leaves in `count` what lies behind the newest piece.
+    fn consume(&mut self, count: &mut usize) -> usize {
+        let gaps_before = self.gaps;
+        while let Some(oldest) = self.queue.front_mut() {
+            let gap = oldest.gap.min(*count);
+            oldest.gap -= gap;
+            self.gaps -= gap;
+            *count -= gap;
+            let shared = oldest.bytes.len().min(*count);
+            oldest.bytes.advance(shared);
+            self.bytes -= shared;
+            *count -= shared;
+            if !oldest.bytes.is_empty() {
+                break;
+            }
+            self.queue.pop_front();
         }
-        let tail = std::mem::take(&mut self.tail);
-        self.push_piece(Piece::Copied(tail));
-    }
-
-    fn push_piece(&mut self, piece: Piece) {
-        self.pieces_bytes += piece.as_slice().len();
-        self.pieces.get_or_insert_default().push_back(piece);
+        self.attached = self.attached.min(self.queue.len());
+        if self.queue.is_empty() && self.queue.capacity() > PIECES_KEPT_MAX {
+            self.queue = VecDeque::new();
+        }
+        gaps_before - self.gaps
     }
 }
 
@@ -248,7 +315,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn everything(output: &Output) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 64];
+        let mut slices = [IoSlice::new(&[]); 128];
         let filled = output.gather(&mut slices);
         slices[..filled]
             .iter()
@@ -286,7 +353,8 @@ mod tests {
             assert_eq!(output.len(), 1000, "turn {turn}");
         }
         let most = 4 * COMPACT_BYTES_MIN;
-        assert!(output.tail.capacity() <= most, "{}", output.tail.capacity());
+        let capacity = output.buffer.capacity();
+        assert!(capacity <= most, "{capacity}");
     }
 
     #[test]
@@ -297,12 +365,34 @@ mod tests {
         output.push(mine.clone());
         output.push(other.clone());
         output.consume(100);
-        output.detach_from(&(start..start + 5000));
+        assert!(output.is_attached());
+        output.detach_from(std::iter::once(start..start + 5000));
+        assert!(!output.is_attached());
         let mut slices = [IoSlice::new(&[]); 8];
         assert_eq!(output.gather(&mut slices), 2);
         assert_ne!(slices[0].as_ptr(), mine[100..].as_ptr());
         assert_eq!(&*slices[0], &mine[100..]);
         assert_eq!(slices[1].as_ptr(), other.as_ptr());
+    }
+
+    #[test]
+    fn the_buffer_goes_round_with_room_for_pieces() {
+        let mut buffer = Buffer::with_capacity(64);
+        let (tail, large) = (buffer.tail.as_ptr(), Bytes::from(vec![7; SHARED_BYTES_MIN]));
+        for _ in 0..3 {
+            let mut output = Output::new();
+            output.lend_buffer(buffer);
+            for _ in 0..10 {
+                output.put(b"head");
+                output.push(large.clone());
+            }
+            assert!(output.return_buffer().is_none(), "it is in use");
+            output.consume(output.len());
+            buffer = output.return_buffer().expect("everything has left");
+            assert_eq!(buffer.tail.as_ptr(), tail, "headers share one buffer");
+            let pieces = buffer.pieces.as_ref().expect("kept");
+            assert!(pieces.queue.capacity() >= 10);
+        }
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! Buffers between two uses.
 
+use super::output::Buffer;
+
 /// Buffers kept by one worker: enough for the connections that write in one turn of a usual batch.
 const SPARE_BUFFERS_MAX: usize = 64;
 /// Capacity of a new buffer, in bytes: holds a burst of small messages without growing.
@@ -10,19 +12,19 @@ const SPARE_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// Write buffers that no connection holds at the moment; at most 64, so at most 8 MiB.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
-    buffers: Vec<Vec<u8>>,
+    buffers: Vec<Buffer>,
 }
 
 impl Spare {
-    pub(crate) fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Buffer {
         self.buffers
             .pop()
-            .unwrap_or_else(|| Vec::with_capacity(SPARE_BUFFER_BYTES))
+            .unwrap_or_else(|| Buffer::with_capacity(SPARE_BUFFER_BYTES))
     }
 
-    pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
+    /// Keeps an emptied buffer for the next who asks, unless there are enough or it has grown too large.
+    pub(crate) fn give(&mut self, buffer: Buffer) {
         if self.buffers.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
-            buffer.clear();
             self.buffers.push(buffer);
         }
     }

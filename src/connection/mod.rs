@@ -94,6 +94,10 @@ impl Connection {
         &mut self.state.output
     }
 
+    pub(crate) fn output_ref(&self) -> &Output {
+        &self.state.output
+    }
+
     pub(crate) fn has_output(&self) -> bool {
         !self.state.output.is_empty()
     }

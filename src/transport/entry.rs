@@ -103,9 +103,16 @@ impl<S> Entry<S> {
         self.readable && self.connection.wants_read()
     }
 
-    /// Whether bytes wait that the socket may take, or so many that stages must hear of it.
+    /// Whether bytes wait that the socket may take, or so many that stages must hear of it, or bytes that
+    /// the worker's read buffer waits for.
     pub(crate) fn wants_flush(&self) -> bool {
-        self.phase == Phase::Open && (self.wants_write() || self.connection.is_overfull())
+        self.phase == Phase::Open
+            && (self.wants_write() || self.connection.is_overfull() || self.pins_inbox())
+    }
+
+    /// Whether what waits for a full socket may hold on to the worker's read buffer.
+    fn pins_inbox(&self) -> bool {
+        self.blocked && self.connection.output_ref().is_attached()
     }
 
     fn wants_write(&self) -> bool {
@@ -193,6 +200,8 @@ impl<S> Entry<S> {
             }
         }
         io.turn.stats.bytes_out.add(written as u64);
+        // What stays queued lets go of the worker's read buffer.
+        self.connection.output().detach_from(io.inbox.regions());
         if self.blocked {
             self.await_writable(io);
         }
@@ -220,9 +229,8 @@ impl<S> Entry<S> {
         Ok(count)
     }
 
-    /// The socket is full: hears of its room, and lets go of the worker's read buffer meanwhile.
+    /// The socket is full: hears of its room.
     fn await_writable<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
-        self.connection.output().detach_from(&io.inbox.region());
         if self.writable_registered {
             return;
         }
