@@ -15,9 +15,10 @@
 //! The worker sets `sleeping` and *then* looks at the queue under its lock; a sender queues under the
 //! lock and *then* looks at `sleeping`. Whoever takes the lock second sees the other: if that is the
 //! worker, it finds the command and does not sleep; if that is the sender, the lock has carried the
-//! store of `sleeping` over to it, and it wakes. The lock orders everything, so `Relaxed` is enough for
-//! the flag itself; the swap makes sure that of many senders one wakes. `tests/loom.rs` explores every
-//! interleaving of this.
+//! store of `sleeping` over to it, and it wakes. The flag is only ever swapped, so its values are one
+//! chain in which everybody who changes it sees all that came before; of many senders one wakes.
+//! Likewise `owed`: who pays swaps, and so sees the sleep that those saw who relied on the payment.
+//! `tests/loom.rs` explores every interleaving of this.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -77,18 +78,19 @@ impl Mailbox {
     /// caller sees to; `true` when one is owed, and nobody else owes it yet. Threads: any.
     pub(crate) fn push_quietly(&self, command: Command) -> bool {
         lock(&self.commands).push_back(command);
-        self.sleeping.load(Ordering::Relaxed) && !self.owed.swap(true, Ordering::SeqCst)
+        self.sleeping.load(Ordering::Relaxed) && !self.owed.swap(true, Ordering::AcqRel)
     }
 
     /// Pays the wake-up that quiet pushes owe. Threads: any.
     pub(crate) fn pay(&self) {
-        // Cleared first: a push after this owes a wake-up of its own.
-        self.owed.store(false, Ordering::SeqCst);
+        // Cleared first: a push after this owes a wake-up of its own. Swapped: whoever relied on this
+        // one may have seen a later sleep than the caller has.
+        self.owed.swap(false, Ordering::AcqRel);
         self.wake_if_asleep();
     }
 
     fn wake_if_asleep(&self) {
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed) {
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
             self.wake.wake();
         }
     }
@@ -129,7 +131,7 @@ impl Mailbox {
 
     /// Announces that the worker is about to sleep; `false` when there is something to do first. Worker only.
     pub(crate) fn may_sleep(&self) -> bool {
-        self.sleeping.store(true, Ordering::Relaxed);
+        self.sleeping.swap(true, Ordering::AcqRel);
         let empty = lock(&self.commands).is_empty();
         if !empty {
             self.awake();
@@ -139,7 +141,7 @@ impl Mailbox {
 
     /// The worker has woken, for whatever reason. Worker only.
     pub(crate) fn awake(&self) {
-        self.sleeping.store(false, Ordering::Relaxed);
+        self.sleeping.swap(false, Ordering::AcqRel);
     }
 }
 

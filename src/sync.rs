@@ -1,10 +1,10 @@
-//! The synchronisation that the mailbox is built from, by one name.
+//! The synchronisation that the mailbox and the pool's parking are built from, by one name.
 //!
-//! `tests/loom.rs` builds `mailbox.rs` against a `sync` module of its own, made of loom's types, and
+//! `tests/loom.rs` builds `mailbox.rs` and `executor/parking.rs` against a `sync` module of its own, made of loom's types, and
 //! explores every interleaving; nothing in the library depends on loom.
 
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-pub(crate) use std::sync::{Mutex, MutexGuard};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// Locks, also after a panic elsewhere: what the crate guards is consistent at every unlock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

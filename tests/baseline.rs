@@ -233,6 +233,7 @@ fn no_descriptors_left() {
         }
         eventually("its threads have ended", || {
             files.pop();
+            // None can be counted while none is left to count with.
             Baseline::now().threads() == before
         });
     }
@@ -254,17 +255,7 @@ fn nothing_is_left_behind() {
         ("servers on a reactor", servers_on_a_reactor),
         ("pools", pools),
         ("a second stop", stopped_twice),
-        ("a server dropped by itself", || {
-            (0..2000).for_each(|n| {
-                let b = Baseline::now();
-                dropped_by_itself();
-                let t = std::panic::catch_unwind(|| b.is_back_after("x"));
-                if t.is_err() {
-                    eprintln!("HANG {n} {}", std::process::id());
-                    std::thread::park_timeout(Duration::from_secs(100));
-                }
-            })
-        }),
+        ("a server dropped by itself", dropped_by_itself),
         ("restarts on one port", restarted_on_its_port),
         ("a start without descriptors", no_descriptors_left),
         ("many starts", || (0..30).for_each(|_| shut_down())),

@@ -5,12 +5,9 @@
 //! way to look for work: when it has found some and sees more, it sends the next. So a burst of fast
 //! handlers is done by one or two threads, and handlers that block still get them all, one after the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::PoisonError;
 
-use crossbeam_channel::Receiver;
-
-use crate::sync::lock;
+use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, fence, lock};
 
 /// The sleeping threads of one pool.
 #[derive(Debug, Default)]
@@ -37,7 +34,7 @@ impl Parking {
     /// The caller queues and then reads `asleep`; a thread counts itself asleep and then looks at the
     /// queue, with a full fence between in both. So either the caller sees the sleeper or the sleeper
     /// sees the work. A thread that searches looks at the queue before it sleeps again, and stops
-    /// counting as searching before that look.
+    /// counting as searching before that look. `tests/loom.rs` explores every interleaving of this.
     pub(super) fn work_came(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) > 0 && self.searching.load(Ordering::SeqCst) == 0 {
@@ -47,11 +44,11 @@ impl Parking {
 
     /// A thread has found work: it searches no more, and calls the next if there is more to do. It pays
     /// what is owed then, unless [another comes](Self::is_one_coming).
-    pub(super) fn work_found<T>(&self, work: &Receiver<T>) {
+    pub(super) fn work_found(&self, has_more: impl FnOnce() -> bool) {
         // Whoever finds work relieves the one that was called for it, whichever of them it is. The
         // look at the queue comes after: work that came meanwhile was left to the searcher.
         self.search_ended();
-        if !work.is_empty() {
+        if has_more() {
             self.work_came();
         }
     }
@@ -84,11 +81,11 @@ impl Parking {
 
     /// Sleeps until called, unless work comes meanwhile or the pool has closed; the thread's search has
     /// [ended](Self::search_ended).
-    pub(super) fn park<T>(&self, work: &Receiver<T>) {
+    pub(super) fn park(&self, has_work: impl FnOnce() -> bool) {
         let mut beds = lock(&self.beds);
         self.asleep.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if !work.is_empty() || beds.closed {
+        if has_work() || beds.closed {
             self.asleep.fetch_sub(1, Ordering::SeqCst);
             return;
         }

@@ -128,7 +128,7 @@ impl Shared {
         loop {
             match self.receiver.try_recv() {
                 Ok(work) => {
-                    self.parking.work_found(&self.receiver);
+                    self.parking.work_found(|| !self.receiver.is_empty());
                     // Nobody else may come for a long while, and this handler may block.
                     let quiet = self.parking.is_one_coming();
                     if !quiet || lanes_owed >= LANES_OWED_MAX {
@@ -145,7 +145,7 @@ impl Shared {
                     if nothing == TryRecvError::Disconnected {
                         return;
                     }
-                    self.parking.park(&self.receiver);
+                    self.parking.park(|| !self.receiver.is_empty());
                     // Whoever called this thread may be in a handler that blocks by now.
                     self.pay();
                 }
