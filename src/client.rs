@@ -146,8 +146,7 @@ where
             Place::Unix(_) => Address::Unix,
         };
         let peer = Peer::new(address, Address::Unix);
-        let max = self.options.limits.output_bytes_max;
-        let outbox = Outbox::new(peer, max, size_of_val);
+        let outbox = Outbox::new(peer, self.options.limits.output_room(), size_of_val);
         let service = Service::new(self.factory(&outbox), self.options.clone());
         if let Err(error) = self
             .net

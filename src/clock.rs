@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
 /// A moment on a reactor's clock: nanoseconds since that clock started.
 ///
 /// Eight bytes, so that a connection can keep several, and the same in every run of a simulated world.
@@ -45,7 +47,10 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = duration
+            .as_secs()
+            .saturating_mul(NANOS_PER_SECOND)
+            .saturating_add(u64::from(duration.subsec_nanos()));
         Self(self.0.saturating_add(nanos))
     }
 }

@@ -24,6 +24,7 @@ use crate::address::{Address, Peer};
 use crate::completion::Completion;
 use crate::error::{CloseReason, Error, ErrorKind, Result, TrySendError};
 use crate::id::{ConnectionId, Key};
+use crate::limits::OutputRoom;
 use crate::mailbox::{Command, Mailbox};
 use crate::sync::lock;
 use crate::thread_role;
@@ -41,7 +42,7 @@ pub(crate) struct Outbox<Out> {
     waiting_bytes: AtomicUsize,
     /// Bytes encoded and not yet written; told by the worker when it has changed.
     output_bytes: AtomicUsize,
-    output_bytes_max: usize,
+    room: OutputRoom,
     /// Whether the connection is among those who wait for room in a pool.
     waits_for_pool: AtomicBool,
 }
@@ -113,7 +114,7 @@ pub(crate) struct Taken {
 }
 
 impl<Out> Outbox<Out> {
-    pub(crate) fn new(peer: Peer, output_bytes_max: usize, weigh: fn(&Out) -> usize) -> Arc<Self> {
+    pub(crate) fn new(peer: Peer, room: OutputRoom, weigh: fn(&Out) -> usize) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue {
                 entries: VecDeque::new(),
@@ -130,7 +131,7 @@ impl<Out> Outbox<Out> {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
-            output_bytes_max,
+            room,
             waits_for_pool: AtomicBool::new(false),
         })
     }
@@ -143,6 +144,7 @@ impl<Out> Outbox<Out> {
     /// Ties the outbox to its connection; what waits already is counted in and announced.
     pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
+        // Accepted while there was no worker to count them into.
         mailbox.admit_always(queue.entries.len());
         queue.route = Some(Route {
             mailbox: Arc::clone(mailbox),
@@ -172,10 +174,7 @@ impl<Out> Outbox<Out> {
         if !queue.accepts() {
             return Err(refuse(TrySendError::Closed(out), done));
         }
-        let weight = (queue.weigh)(&out);
-        let queued = self.queued_bytes();
-        // An empty connection takes a message of any size, or one beyond the bound could never go.
-        if queued > 0 && queued + weight > self.output_bytes_max {
+        if !self.room.takes(self.queued_bytes(), || (queue.weigh)(&out)) {
             return Err(refuse(TrySendError::Full(out), done));
         }
         if let Some(route) = &queue.route
@@ -187,20 +186,35 @@ impl<Out> Outbox<Out> {
         Ok(())
     }
 
-    /// Queues what `outs` holds as one batch, for a lane that was admitted with its messages.
-    pub(crate) fn accept_batch(&self, outs: &mut Vec<Entry<Out>>) {
+    /// Queues the answers to one message of a lane, which were let in with it.
+    ///
+    /// Answers with the mailbox whose worker is to be woken, when `quiet` and it sleeps.
+    pub(crate) fn accept_batch(
+        &self,
+        answers: &mut Vec<Entry<Out>>,
+        quiet: bool,
+    ) -> Option<Arc<Mailbox>> {
         let mut queue = lock(&self.queue);
         if !queue.accepts() {
             queue.announce();
             drop(queue);
-            return outs.clear();
+            answers.clear();
+            return None;
         }
-        for entry in outs.drain(..) {
-            if let Some(route) = &queue.route {
-                route.mailbox.admit_always(1);
-            }
-            queue.push(self, entry);
+        if let Some(route) = &queue.route {
+            route.mailbox.admit_always(answers.len());
         }
+        let (mut bytes, count) = (0, answers.len());
+        for mut entry in answers.drain(..) {
+            bytes += queue.weigh(&mut entry);
+            queue.entries.push_back(entry);
+        }
+        queue.count_in(self, count, bytes);
+        if quiet {
+            return queue.announce_quietly();
+        }
+        queue.announce();
+        None
     }
 
     /// Queues a write of a callback behind what waits already; the caller has seen to the bound.
@@ -227,12 +241,13 @@ impl<Out> Outbox<Out> {
         }
     }
 
-    /// A message taken before has been encoded, or dropped. Worker only.
-    pub(crate) fn settle(&self, weight: u32, mailbox: &Mailbox) {
-        self.waiting_bytes
-            .fetch_sub(weight as usize, Ordering::Relaxed);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        mailbox.release(1);
+    /// Messages taken before have been encoded, or dropped. Worker only.
+    pub(crate) fn count_out(&self, count: usize, bytes: usize, mailbox: &Mailbox) {
+        if count > 0 {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            mailbox.release(count);
+        }
     }
 
     /// Whether writes of callbacks must queue up behind messages of handles.
@@ -326,13 +341,21 @@ impl<Out> Outbox<Out> {
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
             (std::mem::take(&mut queue.entries), mailbox)
         };
+        self.tell_output_bytes(0);
         self.settled.notify_all();
-        if let Some(mailbox) = mailbox {
-            mailbox.release(entries.len());
+        let mut panics = 0;
+        for entry in entries {
+            let weight = entry.weight as usize;
+            self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            if let Some(mailbox) = &mailbox {
+                mailbox.release(1);
+            }
+            if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
+                panics += 1;
+            }
         }
-        let done = entries.into_iter().filter_map(|entry| entry.done);
-        done.map(|done| u64::from(!done.complete(Err(reason))))
-            .sum()
+        panics
     }
 }
 
@@ -342,13 +365,31 @@ impl<Out> Queue<Out> {
     }
 
     fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {
-        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
-        outbox
-            .waiting_bytes
-            .fetch_add(entry.weight as usize, Ordering::Relaxed);
+        let bytes = self.weigh(&mut entry);
         self.entries.push_back(entry);
-        outbox.waiting.fetch_add(1, Ordering::Release);
+        self.count_in(outbox, 1, bytes);
         self.announce();
+    }
+
+    fn weigh(&self, entry: &mut Entry<Out>) -> usize {
+        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
+        entry.weight as usize
+    }
+
+    fn count_in(&self, outbox: &Outbox<Out>, count: usize, bytes: usize) {
+        outbox.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        outbox.waiting.fetch_add(count, Ordering::Release);
+    }
+
+    /// Announces without waking; answers with the mailbox whose worker somebody has to wake.
+    fn announce_quietly(&mut self) -> Option<Arc<Mailbox>> {
+        if self.announced {
+            return None;
+        }
+        let route = self.route.as_ref()?;
+        self.announced = true;
+        let owed = route.mailbox.push_quietly(Command::Ready(route.id.key()));
+        owed.then(|| Arc::clone(&route.mailbox))
     }
 
     fn announce(&mut self) {
@@ -385,6 +426,21 @@ pub struct ConnectionHandle<Out>(pub(crate) Arc<Outbox<Out>>);
 
 impl<Out> ConnectionHandle<Out> {
     /// Queues `out` for sending, without blocking.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use netwheel::{ConnectionHandle, TrySendError};
+    ///
+    /// /// Sends to everybody who keeps up; forgets who has gone.
+    /// fn broadcast(room: &mut Vec<ConnectionHandle<Bytes>>, message: &Bytes) {
+    ///     room.retain(|member| match member.try_send(message.clone()) {
+    ///         Ok(()) => true,
+    ///         Err(TrySendError::Full(_)) => true, // too slow for this one
+    ///         Err(_) => false,
+    ///     });
+    /// }
+    /// # broadcast(&mut Vec::new(), &Bytes::new());
+    /// ```
     ///
     /// It passes all stages outward and leaves at the end of the worker's current or next turn. The
     /// writes of a connection leave in the order in which they were accepted, see the

@@ -1,3 +1,5 @@
+//! Servers and clients on an event loop, without an async runtime.
+//!
 #![doc = include_str!("front_page.md")]
 
 mod address;
@@ -18,13 +20,14 @@ mod options;
 mod pipeline;
 mod reactor;
 mod server;
+pub mod sim;
 mod slots;
 mod stats;
 mod sync;
+pub mod testing;
 mod thread_role;
 mod transport;
-#[doc(hidden)]
-pub mod wheel;
+mod wheel;
 
 pub use address::{Address, IntoPlace, Peer, Place};
 pub use buffer::{Output, SHARED_BYTES_MIN};
@@ -35,11 +38,16 @@ pub use error::{CloseReason, Error, ErrorKind, Failure, Initiator, Result, TrySe
 pub use executor::{Executor, WhenFull};
 pub use handle::ConnectionHandle;
 pub use id::ConnectionId;
-pub use net::Net;
+pub use net::{Net, ShutdownReport};
 pub use pipeline::{
     AnyPipeline, Attributes, Context, Edits, Event, Flow, Handler, LaneContext, Pipeline,
     PipelineBuilder, PoolHandler, Stage, TimerKey,
 };
-pub use reactor::{Reactor, ReactorBuilder, ShutdownReport};
+pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
 pub use stats::Stats;
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDocTests;

@@ -2,7 +2,8 @@
 //!
 //! No queue, buffer, count or wait of the crate is without a bound. The constants are the defaults;
 //! [`ConnectionLimits`] changes what holds for each connection of a server or client, [`WorkerLimits`]
-//! what holds for each worker of a reactor.
+//! what holds for each worker of a reactor. The table of limits in `ARCHITECTURE.md` says for each of
+//! them who holds it, or which part that is still to be built, and what a peer sees when it is hit.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -33,7 +34,8 @@ pub const MAILBOX_MESSAGES_MAX: usize = 65_536;
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
 /// Output below which a connection is writable again (Netty: 32 KiB).
 pub const LOW_WATER_BYTES: usize = 32 * KIB;
-/// Output of one connection at which messages are given back: one slow reader cannot grow.
+/// Output of one connection at which messages are given back: one slow reader cannot grow. Up to the high
+/// water mark a message of any size is taken, so that a writable connection never refuses one.
 pub const OUTPUT_BYTES_MAX: usize = MIB;
 /// Messages that wait in the executor lane of one connection before it is not read any more.
 pub const LANE_MESSAGES_MAX: usize = 64;
@@ -102,6 +104,17 @@ pub fn executor_threads_default() -> usize {
 }
 
 /// What holds for each connection of one server or client.
+///
+/// ```
+/// use std::time::Duration;
+/// use netwheel::{Server, limits::ConnectionLimits};
+///
+/// let mut limits = ConnectionLimits::default();
+/// limits.output_bytes_max = 4 << 20;
+/// limits.write_stall_timeout = Duration::from_secs(30);
+/// let server = Server::new().limits(limits);
+/// # let _ = server;
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionLimits {
@@ -123,6 +136,40 @@ pub struct ConnectionLimits {
     pub linger_timeout: Duration,
     /// See [`LINGER_BYTES_MAX`].
     pub linger_bytes_max: usize,
+}
+
+impl ConnectionLimits {
+    pub(crate) const fn output_room(&self) -> OutputRoom {
+        let (mark, max) = (self.high_water_bytes, self.output_bytes_max);
+        OutputRoom {
+            // A hard bound that was set below the mark is meant to hold.
+            free_bytes: if mark < max { mark } else { 0 },
+            bytes_max: max,
+        }
+    }
+}
+
+/// How much output one connection may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputRoom {
+    /// So many bytes may wait, and still a message of any size may join.
+    free_bytes: usize,
+    bytes_max: usize,
+}
+
+impl OutputRoom {
+    /// Whether a message may join so many bytes that wait.
+    ///
+    /// Were the hard bound all that counted, a message nearly as long as it could join an empty queue
+    /// only, and whoever has waited for a writable connection would be refused all the same.
+    pub(crate) fn takes(self, queued: usize, message: impl FnOnce() -> usize) -> bool {
+        self.takes_any(queued) || queued.saturating_add(message()) <= self.bytes_max
+    }
+
+    /// Whether a message of any size may join so many bytes that wait.
+    pub(crate) const fn takes_any(self, queued: usize) -> bool {
+        queued <= self.free_bytes
+    }
 }
 
 impl Default for ConnectionLimits {

@@ -48,6 +48,8 @@ pub(crate) enum Command {
 pub(crate) struct Mailbox {
     commands: Mutex<VecDeque<Command>>,
     sleeping: AtomicBool,
+    /// Whether somebody who pushed quietly is going to see to the wake-up.
+    owed: AtomicBool,
     messages: AtomicUsize,
     messages_max: usize,
     wake: Box<dyn Wake>,
@@ -58,6 +60,7 @@ impl Mailbox {
         Self {
             commands: Mutex::new(VecDeque::new()),
             sleeping: AtomicBool::new(false),
+            owed: AtomicBool::new(false),
             messages: AtomicUsize::new(0),
             messages_max,
             wake,
@@ -67,6 +70,24 @@ impl Mailbox {
     /// Queues a command and wakes the worker if it sleeps. Threads: any. Never blocks for room.
     pub(crate) fn push(&self, command: Command) {
         lock(&self.commands).push_back(command);
+        self.wake_if_asleep();
+    }
+
+    /// Queues a command and leaves the wake-up to [`pay`](Self::pay), which the
+    /// caller sees to; `true` when one is owed, and nobody else owes it yet. Threads: any.
+    pub(crate) fn push_quietly(&self, command: Command) -> bool {
+        lock(&self.commands).push_back(command);
+        self.sleeping.load(Ordering::Relaxed) && !self.owed.swap(true, Ordering::SeqCst)
+    }
+
+    /// Pays the wake-up that quiet pushes owe. Threads: any.
+    pub(crate) fn pay(&self) {
+        // Cleared first: a push after this owes a wake-up of its own.
+        self.owed.store(false, Ordering::SeqCst);
+        self.wake_if_asleep();
+    }
+
+    fn wake_if_asleep(&self) {
         if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::Relaxed) {
             self.wake.wake();
         }

@@ -13,7 +13,6 @@ use crate::connection::Service;
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::options::Options;
-use crate::reactor::ShutdownReport;
 use crate::stats::Stats;
 
 /// A network, as seen by the servers and clients on it. A clone is the same network.
@@ -53,6 +52,18 @@ impl fmt::Debug for Net {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Net")
     }
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Connections that had been answered, flushed and closed in time.
+    pub drained: usize,
+    /// Connections that were cut off at the deadline.
+    pub aborted: usize,
+    /// How long it took.
+    pub elapsed: Duration,
 }
 
 /// A place that is bound and not yet served.

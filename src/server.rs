@@ -10,10 +10,10 @@ use crate::address::{IntoPlace, Peer, Place};
 use crate::connection::{Factory, Service};
 use crate::error::{Error, ErrorKind};
 use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
-use crate::net::{Listening, Net};
+use crate::net::{Listening, Net, ShutdownReport};
 use crate::options::Options;
 use crate::pipeline::AnyPipeline;
-use crate::reactor::{self, Reactor, ReactorBuilder, ShutdownReport};
+use crate::reactor::{self, Reactor, ReactorBuilder};
 use crate::stats::Stats;
 use crate::sync::lock;
 
@@ -32,7 +32,8 @@ use crate::sync::lock;
 /// ```
 ///
 /// Nothing starts before [`start`](Server::start) or [`run`](Server::run): no thread, no logger, no
-/// signal handler. A server has a reactor of its own unless it is put [`on`](Server::on) one.
+/// signal handler. Ports are bound by [`listen`](Server::listen). A server has a reactor of its own
+/// unless it is put [`on`](Server::on) one.
 pub struct Server<P = NoPipeline> {
     home: Home,
     options: Options,
@@ -60,7 +61,7 @@ impl Server {
         Self::at(Home::Own(Reactor::builder()))
     }
 
-    /// A server on a reactor, or any other network, that is there already.
+    /// A server on a reactor, or any other network, that is there already, and goes on without it.
     #[must_use]
     pub fn on(net: &impl AsRef<Net>) -> Self {
         Self::at(Home::On(net.as_ref().clone()))
@@ -78,7 +79,24 @@ impl Server {
     /// Names what each new connection does: `factory` makes its pipeline, on the connection's worker.
     ///
     /// State that connections share is cloned in its first line, one clone per connection. A factory
-    /// that chooses between protocols returns [`AnyPipeline`].
+    /// that chooses between protocols returns [`AnyPipeline`]; it must not block. A panic in it
+    /// closes the new connection.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use netwheel::{Pipeline, Server};
+    ///
+    /// let total = Arc::new(AtomicU64::new(0));
+    /// let server = Server::new().pipeline(move |peer| {
+    ///     let (total, address) = (Arc::clone(&total), peer.address);
+    ///     Pipeline::raw().handle(move |cx, bytes| {
+    ///         total.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    ///         cx.write(format!("{} bytes from {address}\n", bytes.len()).into())
+    ///     })
+    /// });
+    /// # let _ = server;
+    /// ```
     #[must_use]
     pub fn pipeline<P: Into<AnyPipeline>>(
         self,
@@ -94,9 +112,10 @@ impl Server {
     }
 }
 
-/// Settings; those of sockets hold for what is listened on afterwards.
+/// Settings; those of sockets hold for what is listened on afterwards, so set them first.
 impl<P> Server<P> {
-    /// I/O threads of the server's own reactor; zero, the default, means one a core.
+    /// I/O threads of the server's own reactor; zero, the default, means one a core. Changes nothing
+    /// for a server on a reactor that is there already.
     #[must_use]
     pub fn workers(mut self, count: usize) -> Self {
         if let Home::Own(builder) = self.home {
@@ -105,7 +124,8 @@ impl<P> Server<P> {
         self
     }
 
-    /// The server's own reactor, to be configured in full.
+    /// The server's own reactor, to be configured in full. Changes nothing for a server on a reactor
+    /// that is there already.
     #[must_use]
     pub fn reactor(mut self, builder: ReactorBuilder) -> Self {
         if let Home::Own(_) = self.home {
@@ -165,6 +185,9 @@ impl<P> Server<P> {
     }
 
     /// SO_LINGER; zero makes every close a reset. Not set by default.
+    ///
+    /// Longer times are of no use here: unsent output is flushed before a socket is closed in any case,
+    /// and on Linux a close that lingers blocks the worker.
     #[must_use]
     pub fn linger(mut self, time: Duration) -> Self {
         self.options.linger = Some(time);
@@ -197,11 +220,15 @@ impl<P> Server<P> {
 }
 
 impl Server<HasPipeline> {
-    /// Binds an address; may be called several times, for one server on several addresses.
+    /// Binds an address, at once; may be called several times, for one server on several addresses.
+    ///
+    /// Peers that connect before [`start`](Self::start) wait in the backlog. The socket file of a
+    /// process that died is replaced.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Address`] when the address is taken or none of this machine's.
+    /// [`ErrorKind::Address`] when the address is taken or none of this machine's, [`ErrorKind::Io`]
+    /// when the system refuses for another reason, such as a port that needs privileges.
     pub fn listen(mut self, at: impl IntoPlace) -> Result<Self, Error> {
         let place = at.into_place()?;
         let listening = match &self.home {
@@ -245,7 +272,10 @@ impl Server<HasPipeline> {
         })
     }
 
-    /// Starts serving, and returns once a [`Stopper`] or the loss of it says so.
+    /// Serves for as long as the process lives: for small programs, which a signal ends.
+    ///
+    /// A server that is to be stopped is [started](Self::start), and then [waits](RunningServer::wait)
+    /// for its [`Stopper`] or is [shut down](RunningServer::shutdown).
     ///
     /// # Errors
     ///
@@ -281,6 +311,25 @@ struct Stop {
 }
 
 /// A server at work. Dropped without a shutdown, it closes everything at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use netwheel::{Pipeline, Server};
+///
+/// # fn main() -> Result<(), netwheel::Error> {
+/// let server = Server::new()
+///     .workers(1)
+///     .pipeline(|_peer| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
+///     .listen("127.0.0.1:0")?
+///     .start()?;
+/// let stopper = server.stopper(); // for another thread, such as one that waits for signals
+/// println!("listening on {}", server.address());
+/// stopper.stop();
+/// let report = server.wait();
+/// assert_eq!((report.drained, report.aborted), (0, 0));
+/// # Ok(())
+/// # }
+/// ```
 pub struct RunningServer {
     net: Net,
     reactor: Option<Reactor>,
@@ -334,6 +383,8 @@ impl RunningServer {
     }
 
     /// Serves until a [`Stopper`] says so, then shuts down within [`SHUTDOWN_TIMEOUT`].
+    ///
+    /// Without a stopper it never returns. Threads: any but the crate's own, which it would block.
     pub fn wait(self) -> ShutdownReport {
         let stopped = lock(&self.stop.stopped);
         let stopped = self
@@ -348,9 +399,11 @@ impl RunningServer {
     /// Shuts down: closes the listeners, tells the handlers, answers what was read, flushes, and cuts
     /// off what is left after `timeout`. With a reactor of its own, its threads have ended on return.
     ///
+    /// Threads: any but the crate's own, which it would block.
+    ///
     /// # Panics
     ///
-    /// On one of the reactor's own threads, which cannot wait for itself.
+    /// With a reactor of its own, on one of that reactor's threads, which cannot wait for itself.
     pub fn shutdown(mut self, timeout: Duration) -> ShutdownReport {
         self.end(timeout)
     }

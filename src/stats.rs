@@ -105,7 +105,8 @@ pub struct Stats {
     pub stale_events: u64,
     /// Timers armed at this moment.
     pub timers_live: u64,
-    /// Messages and jobs waiting in the executors that the reactor's own connections use.
+    /// Messages and jobs waiting in pools. A reactor does not know which pools its pipelines use: zero
+    /// until the program adds [`Executor::queued`](crate::Executor::queued).
     pub pool_queued: u64,
     /// Panics caught in handlers, stages, codecs and jobs.
     pub panics: u64,

@@ -65,7 +65,7 @@ const LISTS: u32 = CASCADE + 1;
 /// Threads: any. Cost: 8 bytes, also in an `Option`. A generation is 32 bits, so a stale id finds a
 /// stranger only after one node of the wheel was used 4,294,967,296 times while the id was kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TimerId {
+pub(crate) struct TimerId {
     node: NonZeroU32,
     generation: u32,
 }
@@ -87,7 +87,7 @@ impl fmt::Debug for TimerId {
 /// life a timer moves down at most 7 times. It takes 32 bytes when `Option<T>` has 12 bytes or
 /// fewer (as of a slot with its generation), 40 when it has 16; an empty wheel takes 16 to 20 KiB.
 /// Limit: 2^32 timers, less some hundred; storage stays at the peak.
-pub struct Wheel<T> {
+pub(crate) struct Wheel<T> {
     timers: Timers<T>,
     len: usize,
     /// The tick that time has reached. Invariant: every timer in a slot has a later one.
@@ -100,8 +100,7 @@ pub struct Wheel<T> {
 
 impl<T> Wheel<T> {
     /// A wheel without timers, at the start of the clock.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             timers: Timers::new(),
             len: 0,
@@ -121,7 +120,7 @@ impl<T> Wheel<T> {
     /// # Panics
     ///
     /// Over the limit of timers, which take 128 GiB then.
-    pub fn arm(&mut self, deadline: Instant, value: T) -> TimerId {
+    pub(crate) fn arm(&mut self, deadline: Instant, value: T) -> TimerId {
         let tick = tick_of(deadline);
         let id = self.timers.insert(tick, value);
         self.link(id.node.get(), self.entrance(tick));
@@ -132,7 +131,7 @@ impl<T> Wheel<T> {
     /// Moves an armed timer to another `deadline`, as if it was armed only now; its id stays.
     ///
     /// Answers false, and does nothing, when the timer fired or was cancelled. Cost: O(1).
-    pub fn rearm(&mut self, id: TimerId, deadline: Instant) -> bool {
+    pub(crate) fn rearm(&mut self, id: TimerId, deadline: Instant) -> bool {
         let Some(node) = self.timers.find(id) else {
             return false;
         };
@@ -146,7 +145,7 @@ impl<T> Wheel<T> {
     /// Cancels a timer and gives its value back; nothing when it fired or was cancelled before.
     ///
     /// A timer that is due can be cancelled until [`expire`](Self::expire) answers it. Cost: O(1).
-    pub fn cancel(&mut self, id: TimerId) -> Option<T> {
+    pub(crate) fn cancel(&mut self, id: TimerId) -> Option<T> {
         let node = self.timers.find(id)?;
         Some(self.take(node))
     }
@@ -168,7 +167,7 @@ impl<T> Wheel<T> {
     /// `now` that lies before an earlier one does no harm.
     ///
     /// Cost: O(1) for each unit taken from the budget. Limit: `budget`.
-    pub fn expire(&mut self, now: Instant, budget: &mut usize) -> Option<T> {
+    pub(crate) fn expire(&mut self, now: Instant, budget: &mut usize) -> Option<T> {
         let now = now.as_nanos() / TICK_NANOS;
         while *budget > 0 {
             if let Some(node) = self.timers.first(DUE) {
@@ -198,8 +197,7 @@ impl<T> Wheel<T> {
     /// current 64 ms, counted from the start of the clock.
     ///
     /// Cost: O(levels), of which there are 8.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<Instant> {
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
         let is_pending = |list| self.timers.first(list).is_some();
         if is_pending(DUE) || is_pending(CASCADE) {
             return Some(start_of(self.reached));
@@ -208,14 +206,13 @@ impl<T> Wheel<T> {
     }
 
     /// How many timers are armed, due ones included.
-    #[must_use]
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
     /// Whether no timer is armed.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
@@ -443,5 +440,7 @@ impl<T> Timers<T> {
     }
 }
 
+// By path, which holds too where a bench includes this file.
 #[cfg(test)]
+#[path = "wheel/tests.rs"]
 mod tests;

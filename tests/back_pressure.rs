@@ -176,7 +176,7 @@ fn frames_on_the_pool_of_a_peer_that_does_not_read_stay_in_the_kernel() {
         // Nothing tells of a lane's pause, so this waits for the stream to stand still for a while.
         let before = std::mem::replace(&mut last, server.stats().bytes_in);
         let still = (0..20).all(|_| {
-            thread::park_timeout(std::time::Duration::from_millis(5));
+            thread::park_timeout(Duration::from_millis(5));
             server.stats().bytes_in == before
         });
         before > 0 && still

@@ -214,12 +214,12 @@ fn restarted_on_its_port() {
 /// A start that finds too few descriptors, at each of the steps that take one.
 fn no_descriptors_left() {
     const MAX: usize = 100_000;
+    let before = Baseline::now().threads();
     let open = || File::open("/dev/null");
     let mut files: Vec<File> = std::iter::from_fn(|| open().ok()).take(MAX).collect();
     if files.len() == MAX {
         return; // The limit is too high to be reached in a test.
     }
-    let before = Baseline::now().threads();
     let mut started = 0;
     while started < 2 {
         match Reactor::builder().workers(2).start() {

@@ -19,6 +19,10 @@ use bytes::Bytes;
 /// more entry in the gathered write (`writev` of small pieces loses up to about 1 to 4 KiB).
 pub const SHARED_BYTES_MIN: usize = 4096;
 
+/// Bytes of the tail that have left before the rest is moved to the front. Moved is at most as much as
+/// has left, so each byte is moved once on average at most; below, it is not worth the call.
+const COMPACT_BYTES_MIN: usize = 4096;
+
 /// Bytes queued for the peer of one connection.
 ///
 /// Codecs append to it; the worker writes it out once a turn. Threads: the connection's worker.
@@ -62,15 +66,21 @@ impl Output {
     }
 
     /// Appends a copy of `bytes`.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
     }
 
     /// Appends `bytes`: shared from [`SHARED_BYTES_MIN`], copied below.
+    #[inline]
     pub fn push(&mut self, bytes: Bytes) {
         if bytes.len() < SHARED_BYTES_MIN {
             return self.put(&bytes);
         }
+        self.share(bytes);
+    }
+
+    fn share(&mut self, bytes: Bytes) {
         self.seal_tail();
         self.push_piece(Piece::Shared(bytes));
     }
@@ -78,12 +88,14 @@ impl Output {
     /// The growing end of the queue, for codecs that build a message in place.
     ///
     /// Append only; what stood there before belongs to earlier messages.
+    #[inline]
     pub fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }
 
     /// Bytes waiting to leave.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.pieces_bytes + self.tail.len() - self.consumed
     }
@@ -113,6 +125,11 @@ impl Output {
     /// Takes the buffer back when everything has left.
     pub(crate) fn return_buffer(&mut self) -> Option<Vec<u8>> {
         (self.is_empty() && self.tail.capacity() > 0).then(|| std::mem::take(&mut self.tail))
+    }
+
+    /// Everything that waits, where it lies in one piece: the usual case, small messages copied together.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        self.pieces.is_none().then(|| &self.tail[self.consumed..])
     }
 
     /// Fills `slices` with the oldest bytes, in order; answers how many slices were filled.
@@ -160,8 +177,16 @@ impl Output {
             }
             self.pieces = None;
         }
+        self.compact_tail();
+    }
+
+    /// Gives up what has left of the tail: a queue that is never quite empty must not grow for ever.
+    fn compact_tail(&mut self) {
         if self.consumed == self.tail.len() {
             self.tail.clear();
+            self.consumed = 0;
+        } else if self.consumed >= COMPACT_BYTES_MIN && self.consumed >= self.tail.len() / 2 {
+            self.tail.drain(..self.consumed);
             self.consumed = 0;
         }
     }
@@ -249,6 +274,19 @@ mod tests {
         assert_eq!(output.gather(&mut slices), 3);
         assert_eq!(slices[1].as_ptr(), large.as_ptr());
         assert_eq!(&*slices[2], b"after");
+    }
+
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_grow() {
+        let mut output = Output::new();
+        output.put(&[0; 1000]);
+        for turn in 0..100_000 {
+            output.put(&[0; 100]);
+            output.consume(100);
+            assert_eq!(output.len(), 1000, "turn {turn}");
+        }
+        let most = 4 * COMPACT_BYTES_MIN;
+        assert!(output.tail.capacity() <= most, "{}", output.tail.capacity());
     }
 
     #[test]

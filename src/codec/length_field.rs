@@ -93,6 +93,8 @@ pub struct LengthField {
     width: u8,
     little_endian: bool,
     includes_length: bool,
+    /// Whether the layout is the usual one, a leading big-endian u32: it has a short way of its own.
+    plain_u32: bool,
     on_error: OnFrameError,
     bytes_max: usize,
     /// Bytes of a bad frame that are still to be passed over.
@@ -163,6 +165,7 @@ impl LengthField {
             width,
             little_endian: false,
             includes_length: false,
+            plain_u32: width == 4,
             on_error: OnFrameError::Close,
             bytes_max: FRAME_BYTES_MAX,
             bad: 0,
@@ -174,6 +177,7 @@ impl LengthField {
     #[must_use]
     pub const fn little_endian(mut self) -> Self {
         self.little_endian = true;
+        self.plain_u32 = false;
         self
     }
 
@@ -181,6 +185,7 @@ impl LengthField {
     #[must_use]
     pub const fn includes_length(mut self) -> Self {
         self.includes_length = true;
+        self.plain_u32 = false;
         self
     }
 
@@ -328,10 +333,9 @@ impl LengthField {
             Scan::Skip(count as usize)
         }
     }
-}
 
-impl Framing for LengthField {
-    fn scan(&mut self, input: &[u8]) -> Result<Scan, FrameError> {
+    /// Any layout, step by step.
+    fn scan_any(&mut self, input: &[u8]) -> Result<Scan, FrameError> {
         if self.bad > 0 {
             return Ok(self.pass(input.len()));
         }
@@ -349,6 +353,23 @@ impl Framing for LengthField {
                 Err(FrameError::new(kind, input))
             }
         }
+    }
+}
+
+impl Framing for LengthField {
+    #[inline]
+    fn scan(&mut self, input: &[u8]) -> Result<Scan, FrameError> {
+        if self.plain_u32
+            && self.bad == 0
+            && let Some(field) = input.first_chunk()
+        {
+            let bytes = u32::from_be_bytes(*field) as usize;
+            let len = 4 + bytes;
+            if bytes <= self.bytes_max && len <= input.len() {
+                return Ok(Scan::Frame { body: 4..len, len });
+            }
+        }
+        self.scan_any(input)
     }
 
     fn on_bad_frame(&mut self, _error: &FrameError) -> OnFrameError {
@@ -371,7 +392,16 @@ impl Framing for LengthField {
         Ok(())
     }
 
+    #[inline]
     fn wrap(&mut self, mut body: Bytes, dst: &mut Output) -> Result<()> {
+        if self.plain_u32
+            && body.len() <= self.bytes_max
+            && let Ok(bytes) = u32::try_from(body.len())
+        {
+            dst.put(&bytes.to_be_bytes());
+            dst.push(body);
+            return Ok(());
+        }
         let value = self.value_for(body.len())?;
         let mut field = [0; 8];
         let field = &mut field[..usize::from(self.width)];
@@ -472,6 +502,7 @@ impl LengthFieldBuilder {
             offset: offset as u16,
             strip: strip as u16,
             adjustment: adjustment as i16,
+            plain_u32: width == 4 && (offset, strip, adjustment) == (0, 4, 0),
             ..LengthField::prefix(width as u8)
         };
         // Checked with the length counting itself, so that `includes_length` cannot break it later.

@@ -34,7 +34,8 @@ impl Codec for Raw {
     type Out = Bytes;
 
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>> {
-        Ok((!input.is_empty()).then(|| input.split().freeze()))
+        // All of it: the buffer itself becomes the message, which no count of references notices.
+        Ok((!input.is_empty()).then(|| std::mem::take(input).freeze()))
     }
 
     fn encode(&mut self, out: Bytes, dst: &mut Output) -> Result<()> {

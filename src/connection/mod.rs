@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     eof: bool,
     /// Whether the codec has taken all it can from what arrived; false after a stop in the middle.
     decoded: bool,
+    /// Whether the socket would take no more when it was last written.
+    blocked: bool,
 }
 
 impl Connection {
@@ -71,6 +73,7 @@ impl Connection {
             link: Some(pipeline.into_link()),
             eof: false,
             decoded: true,
+            blocked: false,
         }
     }
 
@@ -111,6 +114,21 @@ impl Connection {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
     }
 
+    /// Whether something keeps the connection from being read, for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.is_paused()
+    }
+
+    /// Why the connection is to end, once it is.
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
+        match self.state.closing {
+            Closing::No => None,
+            Closing::AfterAnswers(reason) | Closing::AfterFlush(reason) | Closing::Now(reason) => {
+                Some(reason)
+            }
+        }
+    }
+
     /// Whether decoding stopped in the middle of what arrived, and may go on now.
     pub(crate) fn wants_decode(&self) -> bool {
         !self.decoded && !self.state.stops_decoding()
@@ -118,7 +136,7 @@ impl Connection {
 
     /// Whether messages of handles wait to be encoded.
     fn holds_back(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.holds_back())
+        self.state.has_handles && self.link.as_ref().is_some_and(|link| link.holds_back())
     }
 
     /// Whether the peer has sent its FIN.
@@ -250,6 +268,7 @@ impl Connection {
 
     /// The socket has taken `count` bytes; `blocked` when it would take no more.
     pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
+        self.blocked = blocked;
         let state = &mut self.state;
         state.flush_now = false;
         state.complete_flushed(&turn.stats);
@@ -289,8 +308,11 @@ impl Connection {
         if self.holds_back() || self.state.is_paused_by(Pause::LANE) {
             self.drain(turn);
         }
-        if self.state.above_high_water && self.state.output.len() <= low {
+        // Where one write took a whole burst, nothing was above the mark before or after it.
+        let owed = self.state.above_high_water || self.state.owes_writable.get();
+        if owed && self.state.output.len() <= low {
             self.state.above_high_water = false;
+            self.state.owes_writable.set(false);
             self.state.resume(Pause::OUTPUT);
             self.tell(turn, Event::Writable);
         }
@@ -309,6 +331,10 @@ impl Connection {
 
     /// Swaps pipelines, and finds out whether everything that was to be answered has been.
     fn progress(&mut self, turn: &mut Turn) {
+        // A blocked socket is not written before it has room, so no flush will tell of the crossing.
+        if self.blocked {
+            self.cross_water_marks(turn);
+        }
         while let Some(next) = self.state.rare_mut().and_then(|rare| rare.upgrade.take()) {
             self.swap(turn, next);
         }
@@ -332,19 +358,26 @@ impl Connection {
     fn swap(&mut self, turn: &mut Turn, next: Box<dyn Link>) {
         self.run(turn, |link, state, turn| {
             link.drain(state, turn)?;
-            link.removed(state, turn)
+            // What the drain has ended gets no successor, and is told of its close instead.
+            if state.accepts_output() {
+                link.removed(state, turn)?;
+            }
+            Ok(())
         });
         if !self.state.accepts_output() {
             return;
         }
         self.state.timers.cancel_users();
+        self.state.has_handles = false;
         self.link = Some(next);
         self.run(turn, |link, state, turn| link.open(state, turn));
         self.decode_input(turn);
     }
 
     fn tell_output_bytes(&self) {
-        if let Some(link) = &self.link {
+        if self.state.has_handles
+            && let Some(link) = &self.link
+        {
             link.tell_output_bytes(self.state.output.len());
         }
     }

@@ -7,20 +7,27 @@
 //! room for all that may be let in, is never full. Whoever found no room is told, first come first
 //! served, when there is some.
 
+mod parking;
+mod roster;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once, Weak};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use log::{error, warn};
 
+use self::parking::Parking;
 use crate::handle::Announce;
 use crate::limits::{EXECUTOR_MESSAGES_MAX, executor_threads_default};
+use crate::mailbox::Mailbox;
 use crate::sync::lock;
 use crate::thread_role;
+
+pub(crate) use roster::Roster;
 
 /// A job for any thread.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
@@ -28,12 +35,24 @@ pub(crate) type Task = Box<dyn FnOnce() + Send>;
 /// The messages of one connection, handled in order by one thread at a time.
 pub(crate) trait RunLane: Send + Sync {
     /// Handles what waits, at most a lane's worth; submits itself again when there is more.
-    fn run(self: Arc<Self>);
+    ///
+    /// With `quiet`, wake-ups of workers may be [owed](Executor::owe): somebody else will pay them even
+    /// if a handler blocks.
+    fn run(self: Arc<Self>, quiet: bool);
 }
 
 enum Work {
     Lane(Arc<dyn RunLane>),
     Task(Task),
+}
+
+/// Who does a pool's work.
+#[derive(Clone)]
+enum Crew {
+    /// So many threads of its own.
+    Threads(usize),
+    /// Whoever holds the roster.
+    Roster(Roster),
 }
 
 /// What becomes of a message for which the pool has no room.
@@ -58,7 +77,7 @@ pub enum WhenFull {
 ///
 /// ```
 /// let pool = netwheel::Executor::new(8).queue_max(4096);
-/// pool.try_execute(|| println!("on the pool")).expect("an empty pool has room");
+/// assert!(pool.try_execute(|| println!("on the pool")).is_ok(), "an empty pool has room");
 /// ```
 #[derive(Clone)]
 pub struct Executor {
@@ -69,14 +88,21 @@ pub struct Executor {
 struct Pool {
     sender: Option<Sender<Work>>,
     receiver: Receiver<Work>,
+    parking: Arc<Parking>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    threads_max: usize,
+    crew: Crew,
     started: Once,
     queued: AtomicUsize,
     queued_max: usize,
     waiters: Mutex<VecDeque<Arc<dyn Announce>>>,
     waiting: AtomicUsize,
+    /// Workers that are to be woken: at most one entry for each.
+    owed: Mutex<Vec<Arc<Mailbox>>>,
+    owes: AtomicBool,
 }
+
+/// Lanes after which a thread pays the wake-ups that it owes, however much work there still is.
+const LANES_OWED_MAX: usize = 16;
 
 impl Executor {
     /// A pool of `threads` threads; zero means the default, twice the cores and at least four.
@@ -87,29 +113,30 @@ impl Executor {
         } else {
             threads
         };
-        Self::with(threads, EXECUTOR_MESSAGES_MAX)
+        Self::with(Crew::Threads(threads), EXECUTOR_MESSAGES_MAX)
     }
 
-    /// A pool without threads: whoever made it runs the work, see [`run_one`](Self::run_one).
-    pub(crate) fn manual() -> Self {
-        Self::with(0, EXECUTOR_MESSAGES_MAX)
-    }
-
-    fn with(threads_max: usize, queued_max: usize) -> Self {
+    fn with(crew: Crew, queued_max: usize) -> Self {
         let (sender, receiver) = bounded(queued_max);
-        let pool = Pool {
+        let pool = Arc::new(Pool {
             sender: Some(sender),
             receiver,
+            parking: Arc::default(),
             threads: Mutex::new(Vec::new()),
-            threads_max,
+            crew,
             started: Once::new(),
             queued: AtomicUsize::new(0),
             queued_max,
             waiters: Mutex::default(),
             waiting: AtomicUsize::new(0),
-        };
+            owed: Mutex::default(),
+            owes: AtomicBool::new(false),
+        });
+        if let Crew::Roster(roster) = &pool.crew {
+            roster.add(&pool);
+        }
         Self {
-            pool: Arc::new(pool),
+            pool,
             when_full: WhenFull::default(),
         }
     }
@@ -121,7 +148,7 @@ impl Executor {
     pub fn queue_max(self, messages: usize) -> Self {
         Self {
             when_full: self.when_full,
-            ..Self::with(self.pool.threads_max, messages.max(1))
+            ..Self::with(self.pool.crew.clone(), messages.max(1))
         }
     }
 
@@ -138,7 +165,10 @@ impl Executor {
         self.pool.queued.load(Ordering::Relaxed)
     }
 
-    /// Runs `job` on a thread of the pool.
+    /// Runs `job` on a thread of the pool, without blocking for room.
+    ///
+    /// A panic in it is caught and logged. Threads: any. Limit: the pool's
+    /// [`EXECUTOR_MESSAGES_MAX`], unless configured.
     ///
     /// # Errors
     ///
@@ -151,7 +181,6 @@ impl Executor {
         Ok(())
     }
 
-    /// Runs a job of a connection, or gives it back when the pool is full or others wait for it.
     pub(crate) fn try_run(&self, task: Task, was_waiting: bool) -> Result<(), Task> {
         if self.acquire(1, was_waiting) == 0 {
             return Err(task);
@@ -205,7 +234,33 @@ impl Executor {
         self.submit(Work::Lane(lane));
     }
 
+    /// Hands over a lane like [`submit_lane`](Self::submit_lane); a thread is called for it only by
+    /// [`call`](Self::call), which the caller sees to.
+    pub(crate) fn submit_lane_quietly(&self, lane: Arc<dyn RunLane>) {
+        self.queue(Work::Lane(lane));
+    }
+
+    /// Calls a thread for work that was submitted quietly.
+    pub(crate) fn call(&self) {
+        self.pool.parking.work_came();
+    }
+
+    /// Notes that a worker is to be woken, by the next thread that pays.
+    pub(crate) fn owe(&self, mailbox: Arc<Mailbox>) {
+        lock(&self.pool.owed).push(mailbox);
+        self.pool.owes.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
     fn submit(&self, work: Work) {
+        self.queue(work);
+        self.call();
+    }
+
+    fn queue(&self, work: Work) {
         self.pool.started.call_once(|| self.pool.start());
         let sender = self
             .pool
@@ -218,51 +273,90 @@ impl Executor {
             debug_assert!(false, "more work was submitted than was let in");
         }
     }
+}
 
-    /// Runs the work that has waited longest, on the calling thread; `false` when there is none.
-    pub(crate) fn run_one(&self) -> bool {
-        let work = self.pool.receiver.try_recv();
-        work.is_ok_and(|work| {
-            run(&self.pool, work);
-            true
-        })
+/// A thread of the pool: ends once the last handle has gone and all that was let in is done.
+fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Pool>) {
+    let pay = || {
+        if let Some(pool) = pool.upgrade() {
+            pool.pay();
+        }
+    };
+    let mut lanes_owed = 0;
+    loop {
+        match receiver.try_recv() {
+            Ok(work) => {
+                parking.work_found(receiver);
+                // Nobody else may come for a long while, and this handler may block.
+                let quiet = parking.is_one_coming();
+                if !quiet || lanes_owed >= LANES_OWED_MAX {
+                    pay();
+                    lanes_owed = 0;
+                }
+                lanes_owed += usize::from(quiet);
+                run(pool.upgrade().as_deref(), work, quiet);
+            }
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => {
+                pay();
+                lanes_owed = 0;
+                parking.park(receiver);
+                // Whoever called this thread may be in a handler that blocks by now.
+                pay();
+            }
+        }
     }
 }
 
-fn run(pool: &Pool, work: Work) {
+/// Does a piece of work; without a pool, what was let in before the last handle went.
+fn run(pool: Option<&Pool>, work: Work, quiet: bool) {
     match work {
-        Work::Lane(lane) => lane.run(),
+        Work::Lane(lane) => lane.run(quiet),
         Work::Task(task) => {
             // A panic has been told to the connection already where there is one.
             if catch_unwind(AssertUnwindSafe(task)).is_err() {
                 error!(target: "netwheel::executor", "a job of the pool panicked");
             }
-            pool.release(1);
+            if let Some(pool) = pool {
+                pool.release(1);
+            }
         }
     }
 }
 
 impl Pool {
     fn start(self: &Arc<Self>) {
+        let Crew::Threads(count) = self.crew else {
+            return;
+        };
         let mut threads = lock(&self.threads);
-        for index in 0..self.threads_max {
-            let receiver = self.receiver.clone();
+        for index in 0..count {
+            let (receiver, parking) = (self.receiver.clone(), Arc::clone(&self.parking));
             let pool = Arc::downgrade(self);
-            let body = move || {
-                for work in receiver {
-                    match pool.upgrade() {
-                        Some(pool) => run(&pool, work),
-                        // The last handle has gone; what was let in before is still done.
-                        None => run_orphan(work),
-                    }
-                }
-            };
+            let body = move || run_until_closed(&receiver, &parking, &pool);
             let builder = thread::Builder::new().name(format!("netwheel-pool-{index}"));
             match builder.spawn(body) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     warn!(target: "netwheel::executor", "no thread for the pool: {error}");
                 }
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.receiver.is_empty()
+    }
+
+    fn owes(&self) -> bool {
+        self.owes.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the workers that are owed it.
+    fn pay(&self) {
+        if self.owes.swap(false, Ordering::SeqCst) {
+            for mailbox in lock(&self.owed).drain(..) {
+                mailbox.pay();
             }
         }
     }
@@ -289,18 +383,11 @@ impl Pool {
     }
 }
 
-fn run_orphan(work: Work) {
-    match work {
-        Work::Lane(lane) => lane.run(),
-        Work::Task(task) => {
-            let _ = catch_unwind(AssertUnwindSafe(task));
-        }
-    }
-}
-
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.pay();
         self.sender = None;
+        self.parking.close();
         let threads = std::mem::take(&mut *lock(&self.threads));
         let current = thread::current().id();
         // Neither an I/O thread nor a thread of the pool itself may wait for a handler to end.
@@ -316,8 +403,12 @@ impl Drop for Pool {
 
 impl fmt::Debug for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let threads = match self.pool.crew {
+            Crew::Threads(count) => count,
+            Crew::Roster(_) => 0,
+        };
         f.debug_struct("Executor")
-            .field("threads", &self.pool.threads_max)
+            .field("threads", &threads)
             .field("queued", &self.queued())
             .field("when_full", &self.when_full)
             .finish()

@@ -259,28 +259,62 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         cx.send_outward(entry.out, entry.done)
     }
 
-    /// Encodes what handles have sent, until the output is above `bytes_max`.
-    fn drain_outbox(&mut self, state: &mut State, turn: &mut Turn, bytes_max: usize) -> Result<()> {
-        loop {
+    /// Encodes what handles have sent, until the output is above `output_max`.
+    fn drain_outbox(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        output_max: usize,
+    ) -> Result<()> {
+        let outcome = self.send_entries(state, turn, output_max);
+        match &outcome {
+            // Those behind a message that could not be sent go with it: the connection ends, and would
+            // wait for them for ever.
+            Err(failure) => self.discard_batch(turn, failure.reason()),
+            Ok(()) => self.count_out(turn),
+        }
+        outcome
+    }
+
+    fn count_out(&mut self, turn: &Turn) {
+        if let Some(outlet) = &mut self.tail.outlet {
+            outlet.count_out(&turn.mailbox);
+        }
+    }
+
+    fn send_entries(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        output_max: usize,
+    ) -> Result<()> {
+        while state.output.len() <= output_max {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
             };
-            if outlet.batch.is_empty() {
+            let Some(entry) = outlet.next() else {
                 if let Some(CloseRequest::AfterFlush(reason)) = outlet.close.take() {
                     state.close(Closing::AfterFlush(reason));
                 }
                 return Ok(());
-            }
-            if state.output.len() > bytes_max {
-                return Ok(());
-            }
-            let Some(entry) = outlet.batch.pop_front() else {
-                return Ok(());
             };
-            outlet.outbox.settle(entry.weight, &turn.mailbox);
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
+        Ok(())
+    }
+
+    /// Answers what was taken out of the outbox and is not encoded as not sent.
+    fn discard_batch(&mut self, turn: &Turn, reason: CloseReason) {
+        let Some(outlet) = &mut self.tail.outlet else {
+            return;
+        };
+        while let Some(entry) = outlet.next() {
+            if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
+                turn.stats.panics.add(1);
+            }
+        }
+        outlet.count_out(&turn.mailbox);
     }
 
     fn finish_job(&mut self, state: &mut State, turn: &mut Turn, result: JobResult) -> Result<()> {
@@ -305,21 +339,20 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         self.settle(state, turn)
     }
 
-    /// Tries jobs again that found the pool full.
+    /// Tries jobs again that found their pool full.
     fn retry_jobs(&mut self, state: &mut State) {
         let Some(deferred) = self.tail.deferred_mut() else {
             return;
         };
-        let Some((pool, waiter)) = deferred.pool.clone() else {
-            return;
-        };
-        while let Some(task) = deferred.backlog.pop_front() {
-            if let Err(task) = pool.try_run(task, true) {
-                deferred.backlog.push_front(task);
-                return pool.notify_when_free(waiter);
-            }
+        while let Some(mut waiting) = deferred.backlog.pop_front() {
+            let Err(task) = waiting.pool.try_run(waiting.task, true) else {
+                continue;
+            };
+            waiting.task = task;
+            // Somebody else took the room, or more of it: the connection gets in line again.
+            waiting.pool.notify_when_free(Arc::clone(&waiting.waiter));
+            return deferred.backlog.push_front(waiting);
         }
-        deferred.pool = None;
         state.resume(Pause::JOBS);
     }
 }
@@ -327,6 +360,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
 impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     fn attach(&mut self, state: &mut State, turn: &mut Turn) {
         if let Some(outlet) = &self.tail.outlet {
+            state.has_handles = true;
             outlet.outbox.place(&turn.mailbox, state.id);
         }
     }
@@ -385,7 +419,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
                 return Ok(());
             }
             for result in taken.results {
-                self.finish_job(state, turn, result)?;
+                // What handles have sent still leaves.
+                if let Err(failure) = self.finish_job(state, turn, result) {
+                    state.fail(failure);
+                    break;
+                }
             }
         }
         self.drain_outbox(state, turn, state.options.limits.high_water_bytes)?;
@@ -455,27 +493,16 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn shut_outbox(&mut self, turn: &mut Turn, reason: CloseReason) {
-        let Some(outlet) = self.tail.outlet.take() else {
-            return;
-        };
-        for entry in outlet.batch {
-            outlet.outbox.settle(entry.weight, &turn.mailbox);
-            if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
-                turn.stats.panics.add(1);
-            }
+        self.discard_batch(turn, reason);
+        if let Some(outlet) = self.tail.outlet.take() {
+            turn.stats.panics.add(outlet.outbox.shut_down(reason));
         }
-        turn.stats.panics.add(outlet.outbox.shut_down(reason));
     }
 }
 
 impl<C: Codec, T: Terminal<C::In, C::Out>> TypedLink<C::Out> for Chain<C, T> {
     fn adopt(&mut self, outbox: Arc<Outbox<C::Out>>) {
         outbox.weigh_by(C::weigh);
-        let outlet = Outlet {
-            outbox,
-            batch: std::collections::VecDeque::new(),
-            close: None,
-        };
-        self.tail.outlet = Some(Box::new(outlet));
+        self.tail.outlet = Some(Box::new(Outlet::new(outbox)));
     }
 }

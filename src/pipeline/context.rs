@@ -1,7 +1,6 @@
 //! What a stage or handler may do during one call.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,13 +8,13 @@ use std::time::Duration;
 
 use super::stage::{Flow, Slot};
 use super::state::{Closing, Pause, State};
-use super::tail::{Action, Edit, Job, Outlet, Place, Tail};
+use super::tail::{Action, Edit, Job, Outlet, Place, Tail, Waiting};
 use super::timers::Due;
 use super::turn::Turn;
 use super::{AnyPipeline, Attributes, Event, Stage, TimerKey};
 use crate::address::Address;
 use crate::buffer::Output;
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 use crate::codec::Codec;
 use crate::completion::Completion;
 use crate::error::{CloseReason, Failure, Result, TrySendError};
@@ -78,7 +77,21 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     /// What a stage or the codec failed with; [`CloseReason::OverLimit`] when the connection's output
     /// is full (use [`try_write`](Self::try_write) to get the message back). Passed on by `?`, each of
     /// them closes the connection.
+    #[inline]
     pub fn write(&mut self, out: Out) -> Result<()> {
+        if self.outer.is_empty()
+            && self.tail.outlet.is_none()
+            && self.state.closing == Closing::No
+            && self
+                .state
+                .options
+                .limits
+                .output_room()
+                .takes_any(self.state.output.len())
+        {
+            // Nobody to pass, nobody to wait for, and room: the path of a plain echo.
+            return self.encode(out);
+        }
         self.send(out, None).map_err(Failure::from)
     }
 
@@ -122,9 +135,11 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         if !self.state.accepts_output() && !self.state.outbound {
             return Err(Unsent::Refused(refuse(TrySendError::Closed(out), done)));
         }
-        let queued = self.queued_bytes();
-        let weight = (self.encoder.weigher())(&out);
-        if queued > 0 && queued + weight > self.state.options.limits.output_bytes_max {
+        let (room, weigh) = (
+            self.state.options.limits.output_room(),
+            self.encoder.weigher(),
+        );
+        if !room.takes(self.queued_bytes(), || weigh(&out)) {
             return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
         }
         if !self.state.outbound
@@ -145,14 +160,20 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         if !passed? {
             return Ok(());
         }
+        self.encode(out)?;
+        if let Some(done) = done {
+            self.state.complete_when_flushed(done);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn encode(&mut self, out: Out) -> Result<()> {
         if self.state.output.wants_buffer() {
             self.state.output.lend_buffer(self.turn.spare.take());
         }
         self.encoder.encode(out, &mut self.state.output)?;
         self.turn.stats.messages_out.add(1);
-        if let Some(done) = done {
-            self.state.complete_when_flushed(done);
-        }
         Ok(())
     }
 
@@ -176,28 +197,28 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     /// A handle to this connection, for other threads.
+    ///
+    /// Cost: an allocation for the connection's first, a count for each after it.
     pub fn handle(&mut self) -> ConnectionHandle<Out> {
         ConnectionHandle(Arc::clone(&self.outlet().outbox))
     }
 
     pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
+        self.state.has_handles = true;
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
-            let max = state.options.limits.output_bytes_max;
-            let outbox = Outbox::new(state.peer, max, weigh);
+            let outbox = Outbox::new(state.peer, state.options.limits.output_room(), weigh);
             outbox.place(&turn.mailbox, state.id);
             outbox.opened(state.peer);
             outbox.tell_output_bytes(state.output.len());
-            Box::new(Outlet {
-                outbox,
-                batch: VecDeque::new(),
-                close: None,
-            })
+            Box::new(Outlet::new(outbox))
         })
     }
 
-    /// Writes what is queued to the socket as soon as this callback has returned, rather than at the
-    /// end of the turn: for an answer that must not wait for the rest of a long batch.
+    /// Writes what is queued to the socket once the messages of the current read have been handled,
+    /// rather than at the end of the turn: for an answer that must not wait for other connections.
+    ///
+    /// Called from anything but a message, it changes nothing: what is queued leaves at the end of the turn.
     pub fn flush(&mut self) {
         self.state.flush_now = true;
     }
@@ -214,16 +235,38 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     /// Whether output is below the high water mark, or has come down to the low one since it was above.
+    ///
+    /// While it is, a write is not refused, whatever its size. After `false`, [`Event::Writable`] comes
+    /// once there is room.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        !self.state.above_high_water
-            && self.queued_bytes() <= self.state.options.limits.high_water_bytes
+        let writable = !self.state.above_high_water
+            && self.queued_bytes() <= self.state.options.limits.high_water_bytes;
+        if !writable {
+            self.state.owes_writable.set(true);
+        }
+        writable
     }
 }
 
 /// The chain.
 impl<In: 'static, Out: 'static> Context<'_, In, Out> {
-    /// Edits the chain; the edits apply after the current message.
+    /// Edits the chain; the edits apply after the current message, in the order in which they were made.
+    ///
+    /// ```
+    /// use netwheel::{Context, Flow, Pipeline, Result, Stage};
+    ///
+    /// /// Sees the first message only.
+    /// struct Once;
+    ///
+    /// impl<In: 'static, Out: 'static> Stage<In, Out> for Once {
+    ///     fn on_inbound(&mut self, cx: &mut Context<'_, In, Out>, _: &mut In) -> Result<Flow> {
+    ///         cx.pipeline().remove("once");
+    ///         Ok(Flow::Next)
+    ///     }
+    /// }
+    /// # let _ = Pipeline::raw().stage("once", Once).handle(|cx, bytes| cx.write(bytes));
+    /// ```
     pub fn pipeline(&mut self) -> Edits<'_, In, Out> {
         Edits {
             tail: &mut *self.tail,
@@ -265,10 +308,47 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         self.turn.now
     }
 
+    /// The reactor's clock, for a moment inside a long turn; moments of [`now`](Self::now) are its own.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.turn.clock
+    }
+
     /// Tells this stage or handler [`Event::Timer`] once, `after` from now; arming a key again moves it.
     ///
     /// Never early, at most a tick (1 ms) and the current turn late. The timer goes when its stage goes.
-    /// Cost: O(1), and one reading of the clock, so that a long turn makes no timer early.
+    /// Cost: a look at the connection's other timers, and one reading of the clock, so that a long turn
+    /// makes no timer early.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use bytes::Bytes;
+    /// use netwheel::{Context, Event, Handler, Pipeline, Result, TimerKey};
+    ///
+    /// const TICK: TimerKey = TimerKey(1);
+    ///
+    /// struct Clock;
+    ///
+    /// impl Handler<Bytes, Bytes> for Clock {
+    ///     fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> Result<()> {
+    ///         cx.timer(Duration::from_secs(1), TICK);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_message(&mut self, _: &mut Context<'_, Bytes, Bytes>, _: Bytes) -> Result<()> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn on_event(&mut self, cx: &mut Context<'_, Bytes, Bytes>, event: &Event) -> Result<()> {
+    ///         if let Event::Timer(TICK) = event {
+    ///             cx.timer(Duration::from_secs(1), TICK);
+    ///             cx.write(Bytes::from_static(b"tick\n"))?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let _ = Pipeline::raw().handler(Clock);
+    /// ```
     pub fn timer(&mut self, after: Duration, key: TimerKey) {
         let at = self.turn.clock.now() + after;
         self.state.timers.arm(at, self.owner, Due::Tell(key));
@@ -279,7 +359,8 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         self.state.timers.cancel(self.owner, Due::Tell(key));
     }
 
-    /// Closes the connection with `reason`, `after` from now, unless it is cancelled or this stage goes before.
+    /// Closes the connection with `reason`, `after` from now, unless it is cancelled or this stage goes
+    /// before; what is queued then does not leave. Another with the same reason moves it.
     pub fn deadline(&mut self, after: Duration, reason: CloseReason) {
         let at = self.turn.clock.now() + after;
         self.state.timers.arm(at, self.owner, Due::Close(reason));
@@ -351,6 +432,17 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
     /// has gone meanwhile, the result is dropped. A panic in `job` closes the connection. When the
     /// pool is full the job waits and reading pauses.
     ///
+    /// ```
+    /// use netwheel::{Executor, Pipeline};
+    ///
+    /// let pool = Executor::new(4);
+    /// let pipeline = Pipeline::raw().handle(move |cx, name| {
+    ///     let path = String::from_utf8_lossy(&name).trim().to_owned();
+    ///     cx.offload(&pool, move || std::fs::read(path), |cx, read| cx.write(read?.into()))
+    /// });
+    /// # let _ = pipeline;
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`CloseReason::OverLimit`] when the pool is full and it rejects, or when 64 jobs of this
@@ -386,8 +478,11 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
             })),
         });
         if let Some(task) = refused {
-            deferred.backlog.push_back(task);
-            deferred.pool = Some((pool.clone(), Arc::clone(&outbox)));
+            deferred.backlog.push_back(Waiting {
+                pool: pool.clone(),
+                task,
+                waiter: Arc::clone(&outbox),
+            });
             self.state.pause(Pause::JOBS);
             pool.notify_when_free(outbox);
         }

@@ -10,7 +10,7 @@ use super::TimerKey;
 pub enum Event {
     /// A timer that this stage or handler armed is due; told to nobody else.
     Timer(TimerKey),
-    /// Output has risen above the high water mark: what is written now waits.
+    /// A write has left output above the high water mark: what is written now waits behind it.
     Unwritable,
     /// Output has come down to the low water mark.
     Writable,

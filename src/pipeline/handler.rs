@@ -7,10 +7,37 @@ use crate::error::{CloseReason, Result};
 /// [`PipelineBuilder::handle`](crate::PipelineBuilder::handle).
 ///
 /// The order of calls is a promise: [`on_open`](Self::on_open) first, then messages and events one at
-/// a time, [`on_close`](Self::on_close) exactly once and last.
+/// a time, [`on_close`](Self::on_close) exactly once and last. (What has panicked is not called again,
+/// not even with the close.)
+///
+/// ```
+/// use bytes::Bytes;
+/// use netwheel::{CloseReason, Context, Handler, Pipeline, Result};
+///
+/// /// Greets, echoes, and counts.
+/// struct Echo {
+///     bytes: usize, // plain state: one handler a connection, one call at a time
+/// }
+///
+/// impl Handler<Bytes, Bytes> for Echo {
+///     fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> Result<()> {
+///         cx.write(format!("hello {}\n", cx.peer()).into())
+///     }
+///
+///     fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result<()> {
+///         self.bytes += message.len();
+///         cx.write(message)
+///     }
+///
+///     fn on_close(&mut self, cx: &mut Context<'_, Bytes, Bytes>, reason: CloseReason) {
+///         println!("{}: {} bytes, {reason}", cx.id(), self.bytes);
+///     }
+/// }
+/// # let _ = Pipeline::raw().handler(Echo { bytes: 0 });
+/// ```
 ///
 /// Threads: the connection's worker; must not block (use
-/// [`handler_on`](crate::PipelineBuilder::handler_on) for work that does). Cost: inlined, no virtual
+/// [`handler_on`](crate::PipelineBuilder::handler_on) or [`Context::offload`] for work that does). Cost: inlined, no virtual
 /// call per message.
 #[expect(unused_variables, reason = "the defaults ignore what they are given")]
 pub trait Handler<In: 'static, Out: 'static>: 'static {
@@ -48,7 +75,7 @@ pub trait Handler<In: 'static, Out: 'static>: 'static {
         Ok(())
     }
 
-    /// The connection has ended; nothing written now leaves.
+    /// The connection has ended; nothing written now leaves. Not called after a panic.
     fn on_close(&mut self, cx: &mut Context<'_, In, Out>, reason: CloseReason) {}
 }
 

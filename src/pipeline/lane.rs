@@ -4,9 +4,9 @@
 //!  worker                              any thread of the pool, one at a time
 //!  messages ─> staged ─batch─> [ lane, at most 64 ] ─> handler ─> answers ─batch─> outbox ─> worker
 //! ```
-//! Both ways go in batches: messages of one read are handed over together, answers go back together
-//! and wake the worker once. A handler that takes long does not hold its answers back: they go at the
-//! latest [`SETTLE_AFTER`] after the first.
+//! Messages of one read are handed over together. The answers to a message go back as soon as it has
+//! been handled, because the next one may block; only the first of them tells the worker, so a burst
+//! still costs one wake-up.
 //!
 //! A lane whose answers are not read parks: what it has not handled goes back to the worker, counted
 //! out of the pool, so that a slow reader takes no room from others.
@@ -16,13 +16,12 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use super::handler::Terminal;
 use super::state::Pause;
+use super::turn::Turn;
 use super::{Context, Event};
 use crate::address::Address;
-use crate::clock::Clock;
 use crate::error::{CloseReason, Failure, Result, TrySendError};
 use crate::executor::{Executor, RunLane, WhenFull};
 use crate::handle::{Announce, CloseRequest, ConnectionHandle, Entry, FROM_HANDLE};
@@ -33,14 +32,36 @@ use crate::sync::lock;
 /// Messages handed over at once; more would wait for the end of a long read.
 const STAGED_MAX: usize = 16;
 
-/// The longest that an answer waits for those behind it: well below a wake-up's own cost for a batch
-/// of fast handlers, and nothing against a handler that blocks.
-const SETTLE_AFTER: Duration = Duration::from_micros(50);
+/// Handled messages are counted out of the pool so many at a time (and at the end of the lane's turn),
+/// so that threads seldom meet on the count. A handler that blocks holds at most so many places too many.
+const COUNTED_OUT_TOGETHER: usize = 8;
 
 /// The end of a pipeline on the pool: may block.
 ///
 /// The messages of one connection come in order and one at a time, on any thread of the pool. The
-/// handler is dropped once the connection has ended and the message in hand has been handled.
+/// handler is dropped once the connection has ended and the message in hand has been handled. It is told
+/// neither of the open nor of the close, which are the worker's: a [`Stage`](crate::Stage) before it is.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use bytes::Bytes;
+/// use netwheel::{Executor, LaneContext, Pipeline, PoolHandler, Result, codec::LengthField};
+///
+/// struct Cached(HashMap<Bytes, Bytes>);
+///
+/// impl PoolHandler<Bytes, Bytes> for Cached {
+///     fn on_message(&mut self, cx: &mut LaneContext<'_, Bytes>, path: Bytes) -> Result<()> {
+///         if !self.0.contains_key(&path) {
+///             let file = std::fs::read(std::str::from_utf8(&path)?)?; // may block
+///             self.0.insert(path.clone(), file.into());
+///         }
+///         cx.write(self.0[&path].clone())
+///     }
+/// }
+///
+/// # let pool = Executor::new(4);
+/// # let _ = Pipeline::new(LengthField::u32()).handler_on(&pool, Cached(HashMap::new()));
+/// ```
 pub trait PoolHandler<In, Out>: Send + 'static {
     /// A message has passed all stages.
     ///
@@ -74,8 +95,7 @@ pub struct LaneContext<'a, Out> {
 }
 
 impl<Out> LaneContext<'_, Out> {
-    /// Sends `out`; it leaves together with the other answers of the batch, at the latest when the next
-    /// message has been handled or 50 microseconds have passed.
+    /// Sends `out`; it goes to the worker once this call has returned.
     ///
     /// # Errors
     ///
@@ -94,7 +114,7 @@ impl<Out> LaneContext<'_, Out> {
     pub fn try_write(&mut self, out: Out) -> Result<(), TrySendError<Out>> {
         let queued = self.line.handle.queued_bytes() + *self.answers_bytes;
         let weight = (self.line.weigh)(&out);
-        if queued > 0 && queued + weight > self.line.limits.output_bytes_max {
+        if !self.line.limits.output_room().takes(queued, || weight) {
             return Err(TrySendError::Full(out));
         }
         *self.answers_bytes += weight;
@@ -150,6 +170,9 @@ pub(crate) struct Lane<In, Out, H> {
     queued: AtomicUsize,
     /// The worker wants to hear when fewer than so many are queued; 0: it does not.
     tell_below: AtomicUsize,
+    /// Whether the worker is to take the messages back, because answers are not read. Changes with the
+    /// queue locked.
+    parked: AtomicBool,
     /// Nothing more is handled: the connection has ended, or the handler has failed.
     dead: AtomicBool,
 }
@@ -158,8 +181,6 @@ struct Queue<In> {
     messages: VecDeque<In>,
     /// Whether the lane is with the executor.
     scheduled: bool,
-    /// Whether the worker is to take the messages back, because answers are not read.
-    parked: bool,
 }
 
 struct Work<In, Out, H> {
@@ -172,9 +193,15 @@ struct Work<In, Out, H> {
 /// The way back to the connection.
 struct Line<Out> {
     handle: ConnectionHandle<Out>,
-    clock: Clock,
     weigh: fn(&Out) -> usize,
     limits: ConnectionLimits,
+}
+
+impl<Out> Line<Out> {
+    /// Whether answers wait because the peer does not read them.
+    fn is_congested(&self) -> bool {
+        self.handle.queued_bytes() > self.limits.high_water_bytes
+    }
 }
 
 impl<In, Out, H> Lane<In, Out, H>
@@ -188,8 +215,8 @@ where
             queue: Mutex::new(Queue {
                 messages: VecDeque::new(),
                 scheduled: false,
-                parked: false,
             }),
+            parked: AtomicBool::new(false),
             work: Mutex::new(Work {
                 handler: Some(handler),
                 batch: VecDeque::new(),
@@ -206,31 +233,59 @@ where
 
     /// Takes the first `count` of `staged`, which were let in; hands the lane to the executor unless
     /// it is there. `false`, and nothing taken, when the lane has parked meanwhile. Worker only.
-    fn push(self: &Arc<Self>, staged: &mut VecDeque<In>, count: usize) -> bool {
+    fn push(self: &Arc<Self>, turn: &mut Turn, staged: &mut VecDeque<In>, count: usize) -> bool {
         let mut queue = lock(&self.queue);
         // What a parked lane holds is counted out and goes back to the worker, all of it.
-        if queue.parked {
+        if self.is_parked() {
             return false;
         }
         self.queued.fetch_add(count, Ordering::SeqCst);
         queue.messages.extend(staged.drain(..count));
         if !std::mem::replace(&mut queue.scheduled, true) {
             drop(queue);
-            self.executor
-                .submit_lane(Arc::clone(self) as Arc<dyn RunLane>);
+            turn.submit_lane(&self.executor, Arc::clone(self) as Arc<dyn RunLane>);
         }
         true
     }
 
-    /// Counts out what was handled, sends what was answered, and tells the worker what it asked for.
-    fn settle(&self, line: &Line<Out>, handled: &mut usize, work: &mut Work<In, Out, H>) {
-        if !work.answers.is_empty() {
-            line.handle.0.accept_batch(&mut work.answers);
-            work.answers_bytes = 0;
+    fn handle_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
+        let mut handled = 0;
+        while let Some(message) = work.batch.pop_front() {
+            let dead = self.dead.load(Ordering::Relaxed);
+            // Looked at before the first, too: it may be the answers to an earlier batch that wait.
+            if !dead && line.is_congested() {
+                work.batch.push_front(message);
+                self.count_out(line, handled);
+                return self.park(line, work);
+            }
+            handled += 1;
+            if dead {
+                continue;
+            }
+            let close = self.handle_one(line, work, message);
+            self.send_answers(line, work, quiet);
+            if let Some(request) = close {
+                self.dead.store(true, Ordering::Relaxed);
+                line.handle.0.request_close(request);
+            }
+            if handled == COUNTED_OUT_TOGETHER {
+                self.count_out(line, std::mem::take(&mut handled));
+            }
         }
-        self.count_out(line, std::mem::take(handled));
+        self.count_out(line, handled);
     }
 
+    fn send_answers(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
+        if work.answers.is_empty() {
+            return;
+        }
+        if let Some(mailbox) = line.handle.0.accept_batch(&mut work.answers, quiet) {
+            self.executor.owe(mailbox);
+        }
+        work.answers_bytes = 0;
+    }
+
+    /// Counts out what was handled, and tells the worker what it asked to be told.
     fn count_out(&self, line: &Line<Out>, count: usize) {
         if count == 0 {
             return;
@@ -248,43 +303,13 @@ where
         }
     }
 
-    fn handle_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>) {
-        let mut handled = 0;
-        let mut since = line.clock.now();
-        while let Some(message) = work.batch.pop_front() {
-            handled += 1;
-            if self.dead.load(Ordering::Relaxed) {
-                continue;
-            }
-            if let Some(request) = self.handle_one(line, work, message) {
-                self.dead.store(true, Ordering::Relaxed);
-                line.handle.0.accept_batch(&mut work.answers);
-                line.handle.0.request_close(request);
-            }
-            let now = line.clock.now();
-            if now.since(since) >= SETTLE_AFTER {
-                self.settle(line, &mut handled, work);
-                since = now;
-            }
-            if work.answers_bytes > 0
-                && line.handle.queued_bytes() + work.answers_bytes > line.limits.high_water_bytes
-            {
-                self.settle(line, &mut handled, work);
-                if !work.batch.is_empty() {
-                    return self.park(line, work);
-                }
-            }
-        }
-        self.settle(line, &mut handled, work);
-    }
-
     /// Leaves what is not handled to the worker, until the answers have been read.
     fn park(&self, line: &Line<Out>, work: &mut Work<In, Out, H>) {
         let mut queue = lock(&self.queue);
         while let Some(message) = work.batch.pop_back() {
             queue.messages.push_front(message);
         }
-        queue.parked = true;
+        self.parked.store(true, Ordering::SeqCst);
         let count = queue.messages.len();
         drop(queue);
         self.count_out(line, count);
@@ -294,14 +319,12 @@ where
     /// Takes back what a parked lane has not handled. Worker only.
     fn recall(&self) -> Option<VecDeque<In>> {
         let mut queue = lock(&self.queue);
-        if !std::mem::take(&mut queue.parked) {
-            return None;
-        }
-        Some(std::mem::take(&mut queue.messages))
+        let parked = self.parked.swap(false, Ordering::SeqCst);
+        parked.then(|| std::mem::take(&mut queue.messages))
     }
 
     fn is_parked(&self) -> bool {
-        lock(&self.queue).parked
+        self.parked.load(Ordering::SeqCst)
     }
 
     /// Handles one message; answers with how the connection is to end, if it is.
@@ -342,7 +365,7 @@ where
     Out: Send + 'static,
     H: PoolHandler<In, Out>,
 {
-    fn run(self: Arc<Self>) {
+    fn run(self: Arc<Self>, quiet: bool) {
         let line = self
             .line
             .get()
@@ -350,13 +373,13 @@ where
         {
             let mut work = lock(&self.work);
             std::mem::swap(&mut lock(&self.queue).messages, &mut work.batch);
-            self.handle_batch(line, &mut work);
+            self.handle_batch(line, &mut work, quiet);
             if self.dead.load(Ordering::Relaxed) {
                 work.handler = None;
             }
         }
         let mut queue = lock(&self.queue);
-        queue.scheduled = !queue.messages.is_empty() && !queue.parked;
+        queue.scheduled = !queue.messages.is_empty() && !self.is_parked();
         if queue.scheduled {
             drop(queue);
             let executor = self.executor.clone();
@@ -401,7 +424,7 @@ where
             let room = LANE_MESSAGES_MAX.saturating_sub(self.lane.queued.load(Ordering::SeqCst));
             let want = self.staged.len().min(room);
             let granted = self.lane.executor.acquire(want, was_waiting);
-            if granted > 0 && !self.lane.push(&mut self.staged, granted) {
+            if granted > 0 && !self.lane.push(cx.turn, &mut self.staged, granted) {
                 self.lane.executor.release(granted);
                 continue;
             }
@@ -469,7 +492,6 @@ where
     fn on_open(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
         let line = Line {
             handle: cx.handle(),
-            clock: cx.turn.clock.clone(),
             weigh: cx.encoder.weigher(),
             limits: cx.state.options.limits.clone(),
         };

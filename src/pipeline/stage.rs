@@ -90,10 +90,10 @@ pub trait Stage<In: 'static, Out: 'static>: 'static {
         Ok(Flow::Next)
     }
 
-    /// The stage has been taken out, or another pipeline has taken over.
+    /// The stage has been taken out, or another pipeline has taken over. What it writes still leaves.
     fn on_removed(&mut self, cx: &mut Context<'_, In, Out>) {}
 
-    /// The connection has ended; nothing written now leaves.
+    /// The connection has ended; nothing written now leaves. Not called after a panic.
     fn on_close(&mut self, cx: &mut Context<'_, In, Out>, reason: CloseReason) {}
 }
 

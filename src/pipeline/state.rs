@@ -1,5 +1,6 @@
 //! The untyped part of a connection that callbacks see.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -59,6 +60,10 @@ pub(crate) struct State {
     pauses: u8,
     /// Whether output has crossed the high water mark and not yet come down to the low one.
     pub(crate) above_high_water: bool,
+    /// Whether somebody found the connection not writable and waits to be told when it is.
+    pub(crate) owes_writable: Cell<bool>,
+    /// Whether there is an outbox, so that somebody is to be told and something may wait.
+    pub(crate) has_handles: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
     pub(crate) outbound: bool,
     /// Whether a callback wants what is queued to leave before the end of the turn.
@@ -93,6 +98,8 @@ impl State {
             failed: false,
             pauses: 0,
             above_high_water: false,
+            owes_writable: Cell::new(false),
+            has_handles: false,
             outbound: false,
             flush_now: false,
             stall_armed: false,

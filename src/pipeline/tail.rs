@@ -10,6 +10,7 @@ use super::{Context, Event, Stage};
 use crate::error::Result;
 use crate::executor::{Executor, Task};
 use crate::handle::{Announce, CloseRequest, Entry, Outbox};
+use crate::mailbox::Mailbox;
 
 /// An edit of the chain.
 pub(crate) enum Edit<In: 'static, Out: 'static> {
@@ -60,6 +61,14 @@ pub(crate) struct Job<In: 'static, Out: 'static> {
     pub(crate) done: Option<Done<In, Out>>,
 }
 
+/// A job that found its pool full.
+pub(crate) struct Waiting {
+    pub(crate) pool: Executor,
+    pub(crate) task: Task,
+    /// Whom the pool tells of room.
+    pub(crate) waiter: Arc<dyn Announce>,
+}
+
 /// The typed, per-connection part of what callbacks see; both halves only exist once they are used.
 pub(crate) struct Tail<In: 'static, Out: 'static> {
     deferred: Option<Box<Deferred<In, Out>>>,
@@ -69,19 +78,43 @@ pub(crate) struct Tail<In: 'static, Out: 'static> {
 pub(crate) struct Deferred<In: 'static, Out: 'static> {
     pub(crate) actions: VecDeque<Action<In, Out>>,
     pub(crate) jobs: Slab<Job<In, Out>>,
-    /// Jobs that found the pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
-    pub(crate) backlog: VecDeque<Task>,
-    /// The pool that they wait for, and who is told when it has room.
-    pub(crate) pool: Option<(Executor, Arc<dyn Announce>)>,
+    /// Jobs that found their pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
+    pub(crate) backlog: VecDeque<Waiting>,
 }
 
 /// The worker's end of the outbox.
 pub(crate) struct Outlet<Out> {
     pub(crate) outbox: Arc<Outbox<Out>>,
-    /// Taken out of the outbox and not yet encoded: the output was above the high water mark.
+    /// Taken out of the outbox and not yet encoded, in part when the output is above the high water mark.
     pub(crate) batch: VecDeque<Entry<Out>>,
+    /// Messages of the batch that were encoded or dropped, and their weight; still to be counted out.
+    used: (usize, usize),
     /// Asked for behind the batch.
     pub(crate) close: Option<CloseRequest>,
+}
+
+impl<Out> Outlet<Out> {
+    pub(crate) const fn new(outbox: Arc<Outbox<Out>>) -> Self {
+        Self {
+            outbox,
+            batch: VecDeque::new(),
+            used: (0, 0),
+            close: None,
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Entry<Out>> {
+        let entry = self.batch.pop_front()?;
+        self.used.0 += 1;
+        self.used.1 += entry.weight as usize;
+        Some(entry)
+    }
+
+    /// Counts out what has been used of the batch, all at once.
+    pub(crate) fn count_out(&mut self, mailbox: &Mailbox) {
+        let (count, bytes) = std::mem::take(&mut self.used);
+        self.outbox.count_out(count, bytes, mailbox);
+    }
 }
 
 impl<In: 'static, Out: 'static> Tail<In, Out> {
@@ -98,7 +131,6 @@ impl<In: 'static, Out: 'static> Tail<In, Out> {
                 actions: VecDeque::new(),
                 jobs: Slab::new(),
                 backlog: VecDeque::new(),
-                pool: None,
             })
         })
     }

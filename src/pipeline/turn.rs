@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::buffer::Spare;
 use crate::clock::{Clock, Instant};
+use crate::executor::{Executor, RunLane};
 use crate::mailbox::Mailbox;
 use crate::stats::WorkerStats;
 
@@ -16,7 +17,13 @@ pub(crate) struct Turn {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) spare: Spare,
+    /// Pools that were given work quietly in this turn, and how many lanes.
+    called: Vec<(Executor, usize)>,
 }
+
+/// Lanes for which a pool's thread is called before the end of the turn: the pool may begin while the
+/// worker is still reading, but not with a call for each connection.
+const LANES_PER_CALL: usize = 32;
 
 impl Turn {
     pub(crate) fn new(clock: Clock, mailbox: Arc<Mailbox>, stats: Arc<WorkerStats>) -> Self {
@@ -26,6 +33,38 @@ impl Turn {
             mailbox,
             stats,
             spare: Spare::default(),
+            called: Vec::new(),
+        }
+    }
+
+    /// Hands a lane to its pool; a thread is called for the turn's lanes together.
+    pub(crate) fn submit_lane(&mut self, pool: &Executor, lane: Arc<dyn RunLane>) {
+        pool.submit_lane_quietly(lane);
+        let index = match self
+            .called
+            .iter()
+            .position(|(called, _)| called.is_same(pool))
+        {
+            Some(index) => index,
+            None => {
+                self.called.push((pool.clone(), 0));
+                self.called.len() - 1
+            }
+        };
+        let lanes = &mut self.called[index].1;
+        *lanes += 1;
+        if lanes.is_multiple_of(LANES_PER_CALL) {
+            pool.call();
+        }
+    }
+
+    /// Calls the pools that were given work and not called yet.
+    pub(crate) fn call_pools(&mut self) {
+        if self.called.is_empty() {
+            return;
+        }
+        for (pool, _) in self.called.drain(..) {
+            pool.call();
         }
     }
 }

@@ -8,7 +8,7 @@
 //! come in one edge. The same for `blocked`: a write that came up short will be followed by an event,
 //! and nothing is written before.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use log::debug;
@@ -183,16 +183,8 @@ impl<S> Entry<S> {
         let budget = self.service.limits().write_bytes_per_turn.max(1);
         let mut written = 0;
         while self.wants_write() && written < budget {
-            let output = self.connection.output();
-            let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-            let filled = output.gather(&mut slices);
-            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match io.driver.write(&mut self.stream, &slices[..filled]) {
-                Ok(count) => {
-                    output.consume(count);
-                    written += count;
-                    self.blocked = count < offered;
-                }
+            match self.write(io.driver) {
+                Ok(count) => written += count,
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => self.blocked = true,
                     ErrorKind::Interrupted => {}
@@ -205,6 +197,27 @@ impl<S> Entry<S> {
             self.await_writable(io);
         }
         self.connection.flushed(io.turn, written, self.blocked);
+    }
+
+    /// One write of what is queued, gathered from its pieces; a short one means that the socket is full.
+    fn write<D: Driver<Stream = S>>(&mut self, driver: &mut D) -> io::Result<usize> {
+        let output = self.connection.output();
+        let (offered, count) = match output.single() {
+            Some(only) => (
+                only.len(),
+                driver.write(&mut self.stream, &[IoSlice::new(only)])?,
+            ),
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
+                let filled = output.gather(&mut slices);
+                let slices = &slices[..filled];
+                let offered = slices.iter().map(|slice| slice.len()).sum();
+                (offered, driver.write(&mut self.stream, slices)?)
+            }
+        };
+        output.consume(count);
+        self.blocked = count < offered;
+        Ok(count)
     }
 
     /// The socket is full: hears of its room, and lets go of the worker's read buffer meanwhile.
@@ -240,7 +253,7 @@ impl<S> Entry<S> {
         true
     }
 
-    fn fail(&mut self, error: &std::io::Error, doing: &str) {
+    fn fail(&mut self, error: &io::Error, doing: &str) {
         debug!(target: "netwheel::connection", "{} {}: {doing}: {error}",
             self.connection.id(), self.connection.peer().address);
         self.connection.break_off(CloseReason::of_io(error));

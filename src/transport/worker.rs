@@ -78,11 +78,6 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn driver(&mut self) -> &mut D {
-        &mut self.driver
-    }
-
     /// Turns until told to stop, then closes what is left.
     pub(crate) fn run(&mut self) {
         while !self.stopping {
@@ -102,7 +97,9 @@ impl<D: Driver> Worker<D> {
         self.take_commands();
         self.take_arrivals();
         self.fire_timers();
+        self.turn.call_pools();
         self.flush_dirty();
+        self.turn.call_pools();
         self.turn.stats.timers_live.set(self.wheel.len() as u64);
     }
 
@@ -447,10 +444,11 @@ impl<D: Driver> Worker<D> {
         let Some(entry) = self.slots.get_mut(key) else {
             return;
         };
-        if let Some((timer, _)) = entry.timer.take() {
-            self.wheel.cancel(timer);
-        }
-        entry.timer = Some((self.wheel.arm(at, key), at));
+        let timer = match entry.timer {
+            Some((timer, _)) if self.wheel.rearm(timer, at) => timer,
+            _ => self.wheel.arm(at, key),
+        };
+        entry.timer = Some((timer, at));
     }
 
     /// Everything has left: waits for the peer's FIN, if it has not come, before the socket goes.
@@ -511,7 +509,8 @@ impl<D: Driver> Worker<D> {
         self.slots.keys().collect()
     }
 
-    fn close_all(&mut self) {
+    /// Closes every connection at once.
+    pub(crate) fn close_all(&mut self) {
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }

@@ -1,3 +1,5 @@
+//! The wheel against cases by hand, and against a sorted map.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -41,11 +41,10 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["codec"],
     &["connection", "executor", "handle", "pipeline"],
-    &["testing"],
+    &["net", "testing"],
     &["transport"],
-    &["memory", "reactor"],
+    &["reactor", "sim"],
     &["client", "server"],
-    &["guide"],
 ];
 
 /// Words that may stand in one place only, with the reason.

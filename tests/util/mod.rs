@@ -2,7 +2,16 @@
 //!
 //! Nothing here sleeps. What must happen is waited for within [`PATIENCE`], so that a hang is a failure
 //! with a name and not a stuck run.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its part"
+)]
+
+mod caller;
+mod gate;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -13,8 +22,14 @@ use std::time::Duration;
 use netwheel::{AnyPipeline, Clock, Peer, RunningServer, Server};
 use socket2::{Domain, SockRef, Socket, Type};
 
+pub(crate) use caller::Caller;
+pub(crate) use gate::Gate;
+
 /// The longest that a test waits for what must happen: far more than a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a test watches that something does not happen.
+pub(crate) const A_WHILE: Duration = Duration::from_millis(100);
 
 /// Bytes that the kernel never swallows towards a reader that has stopped, even with both its buffers
 /// at their largest: beyond them lies our own memory.
@@ -26,15 +41,24 @@ pub(crate) const fn any_port() -> &'static str {
 }
 
 /// Waits until `holds`, and fails with `what` when it never does.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    assert!(comes_true(holds), "never came true: {what}");
+}
+
+/// Whether `holds` does within [`PATIENCE`].
+fn comes_true(mut holds: impl FnMut() -> bool) -> bool {
     let clock = Clock::system();
     let start = clock.now();
-    while !holds() {
-        assert!(
-            clock.now().since(start) < PATIENCE,
-            "never came true: {what}"
-        );
-        thread::park_timeout(Duration::from_millis(1));
+    loop {
+        if holds() {
+            return true;
+        }
+        let waited = clock.now().since(start);
+        if waited > PATIENCE {
+            return false;
+        }
+        // Soon at first, so that what is nearly there is met at once; later without burning the core.
+        thread::park_timeout(waited.min(Duration::from_millis(1)));
     }
 }
 
@@ -198,6 +222,16 @@ impl Random {
     }
 }
 
+/// Threads of this process at this moment.
+pub(crate) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// Open descriptors of this process at this moment.
+pub(crate) fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
 /// Threads and descriptors of the process at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Baseline {
@@ -208,10 +242,9 @@ pub(crate) struct Baseline {
 impl Baseline {
     /// How many there are now; only meaningful where a test has its process to itself.
     pub(crate) fn now() -> Self {
-        let count = |path| std::fs::read_dir(path).map_or(0, Iterator::count);
         Self {
-            threads: count("/proc/self/task"),
-            descriptors: count("/proc/self/fd"),
+            threads: threads(),
+            descriptors: descriptors(),
         }
     }
 
@@ -225,9 +258,11 @@ impl Baseline {
 
     /// Waits until there are no more than there were.
     pub(crate) fn is_back_after(self, what: &str) {
-        eventually(
-            &format!("{self:?} again after {what}, now {:?}", Self::now()),
-            || Self::now() == self,
+        let is_back = comes_true(|| Self::now() == self);
+        assert!(
+            is_back,
+            "{:?} after {what}, and {self:?} before",
+            Self::now()
         );
     }
 }

@@ -29,6 +29,9 @@ const WAKE: Token = Token(usize::MAX);
 /// Time between two looks at workers that had no room for a socket: they have at most a turn of work left.
 const HAND_OVER_RETRY: Duration = Duration::from_millis(1);
 
+/// The program's own choice of a worker, given the peer and the connections that each worker has.
+pub(crate) type Choose = dyn Fn(&Peer, &[usize]) -> usize + Send + Sync;
+
 /// How connections are spread over the workers.
 #[derive(Clone, Default)]
 pub(crate) enum Order {
@@ -37,8 +40,8 @@ pub(crate) enum Order {
     RoundRobin,
     /// To the worker that has the fewest.
     LeastConnections,
-    /// By the program's own choice, given the peer and the connections each worker has.
-    Custom(Arc<dyn Fn(&Peer, &[usize]) -> usize + Send + Sync>),
+    /// By the program's own choice.
+    Custom(Arc<Choose>),
 }
 
 /// One worker, as the acceptor sees it.

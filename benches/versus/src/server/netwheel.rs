@@ -1,0 +1,70 @@
+//! netwheel itself, written as its good user would write it.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use netwheel::codec::{Codec, LengthField};
+use netwheel::limits::WorkerLimits;
+use netwheel::{
+    CloseReason, Context, Executor, Handler, Pipeline, Reactor, Result, RunningServer, Server,
+};
+
+use super::{Mode, ServeArgs, announce};
+
+/// Sends each message back; closes a peer that stays for `idle` seconds, where that is asked for.
+struct Echo {
+    idle: Option<Duration>,
+}
+
+impl Handler<Bytes, Bytes> for Echo {
+    fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> Result<()> {
+        if let Some(idle) = self.idle {
+            cx.deadline(idle, CloseReason::Idle);
+        }
+        Ok(())
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result<()> {
+        cx.write(message)
+    }
+}
+
+/// One reactor: an acceptor and the workers asked for.
+pub fn serve(args: &ServeArgs) -> io::Result<()> {
+    let server = start(args)?;
+    announce(server.address())?;
+    server.wait();
+    Ok(())
+}
+
+fn start(args: &ServeArgs) -> io::Result<RunningServer> {
+    let idle = (args.idle > 0).then(|| Duration::from_secs(args.idle));
+    let (mode, pool) = (args.mode, Executor::new(args.pool));
+    let mut limits = WorkerLimits::default();
+    limits.read_buffer_bytes = args.buffer;
+    let reactor = Reactor::builder()
+        .limits(limits)
+        .workers(args.workers)
+        .busy_poll(Duration::from_micros(args.spin));
+    let reactor = if args.pin == 1 {
+        reactor.pin_workers(0..args.workers)
+    } else {
+        reactor
+    };
+    let server = Server::new()
+        .reactor(reactor)
+        .reuse_port(args.reuse_port == 1)
+        .pipeline(move |_| match mode {
+            Mode::Raw => Pipeline::raw().handler(Echo { idle }),
+            Mode::Framed => Pipeline::new(LengthField::u32()).handler(Echo { idle }),
+            Mode::Pool => on_pool(LengthField::u32(), &pool),
+        })
+        .listen(args.listen)?
+        .start()?;
+    Ok(server)
+}
+
+fn on_pool(codec: impl Codec<In = Bytes, Out = Bytes>, pool: &Executor) -> Pipeline<Bytes, Bytes> {
+    Pipeline::new(codec).handle_on(pool, |cx, message| cx.write(message))
+}

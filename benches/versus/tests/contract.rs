@@ -1,0 +1,123 @@
+//! The servers keep the contract of the README, and the runner runs them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_versus");
+const KINDS: [&str; 4] = ["tokio", "tokio-current", "tokio-batch", "tokio-crossbeam"];
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(kind: &str, mode: &str) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", kind, "--mode", mode])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program under test");
+        let stdout = child.stdout.take().expect("it was asked for");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening on ");
+        let address = address.expect("the words of the contract").to_owned();
+        Self { child, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("it listens");
+        let patience = Some(Duration::from_secs(10));
+        stream.set_read_timeout(patience).expect("not zero");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+}
+
+fn frame(body: &[u8]) -> Vec<u8> {
+    let mut frame = (body.len() as u32).to_be_bytes().to_vec();
+    frame.extend_from_slice(body);
+    frame
+}
+
+fn echoes(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut echoed = vec![0; bytes.len()];
+    stream.read_exact(&mut echoed).expect("an echo");
+    assert_eq!(echoed, bytes);
+}
+
+#[test]
+fn bytes_come_back() {
+    for kind in KINDS {
+        let server = Server::start(kind, "raw");
+        let mut stream = server.connect();
+        stream.write_all(b"no frame at all").expect("open");
+        echoes(&mut stream, b"no frame at all");
+    }
+}
+
+#[test]
+fn frames_come_back_whole_and_in_order() {
+    for kind in KINDS {
+        for mode in ["framed", "pool"] {
+            let server = Server::start(kind, mode);
+            let mut stream = server.connect();
+            let many: Vec<u8> = (0..200_u8)
+                .flat_map(|at| frame(&vec![at; usize::from(at)]))
+                .collect();
+            let (whole, cut) = many.split_at(many.len() - 7);
+            stream.write_all(whole).expect("open");
+            // All but the last frame, which is not whole yet.
+            let last = many.len() - frame(&[0; 199]).len();
+            echoes(&mut stream, &many[..last]);
+            stream.write_all(cut).expect("open");
+            echoes(&mut stream, &many[last..]);
+        }
+    }
+}
+
+/// The other languages' servers, where they could be built, under the load that verifies every byte.
+#[test]
+fn the_runner_reports_every_mode() {
+    let folder = env::temp_dir().join(format!("versus-test-{}", std::process::id()));
+    let output = Command::new(PROGRAM)
+        .args(["--case", "raw-pingpong,framed-pipeline,pool-pipeline"])
+        .args([
+            "--only",
+            "tokio-batch,c,libuv,go",
+            "--rounds",
+            "2",
+            "--seconds",
+            "0.02",
+        ])
+        .args(["--json", "--out"])
+        .arg(&folder)
+        .output()
+        .expect("the program under test");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let outcomes = report["outcomes"].as_array().expect("a list");
+    assert_eq!(outcomes.len(), 3);
+    for outcome in outcomes {
+        let first = &outcome["entries"][0];
+        assert_eq!(first["server"], "tokio");
+        assert!(first["rounds"][1]["cpu"].as_f64().expect("a figure") > 0.0);
+    }
+    let markdown = fs::read_to_string(folder.join("versus.md")).expect("the report");
+    assert!(markdown.contains("## pool-pipeline"));
+    let chart = fs::read_to_string(folder.join("versus-ratios.svg")).expect("the chart");
+    assert!(chart.starts_with("<svg") && chart.contains("tokio"));
+    fs::remove_dir_all(folder).expect("it was just read");
+}
