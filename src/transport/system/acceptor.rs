@@ -62,7 +62,7 @@ enum Request {
 /// The acceptor's thread, as others see it.
 pub(crate) struct AcceptorHandle {
     requests: Sender<Request>,
-    waker: Waker,
+    waker: Arc<Waker>,
 }
 
 impl AcceptorHandle {
@@ -94,6 +94,9 @@ impl AcceptorHandle {
 /// The state of the acceptor's thread.
 pub(crate) struct Acceptor {
     poll: Poll,
+    /// Kept, because a wake-up is lost when its descriptor is closed before the poll has seen it: the
+    /// last that is asked of an acceptor is to stop, by one who then drops the handle.
+    _waker: Arc<Waker>,
     clock: Clock,
     // Unbounded, but a request is made once per listener, server and reactor, and waited for.
     requests: Receiver<Request>,
@@ -150,10 +153,11 @@ impl Acceptor {
     ) -> Result<(Self, AcceptorHandle), Error> {
         let refused = |error| Error::io("cannot start the acceptor", error);
         let poll = Poll::new().map_err(refused)?;
-        let waker = Waker::new(poll.registry(), WAKE).map_err(refused)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(refused)?);
         let (requests, inbox) = unbounded();
         let acceptor = Self {
             poll,
+            _waker: Arc::clone(&waker),
             clock,
             requests: inbox,
             listeners: Vec::new(),
