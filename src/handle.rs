@@ -78,6 +78,8 @@ enum Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseRequest {
     AfterFlush(CloseReason),
+    /// The handler on the pool has panicked: like `AfterFlush`, and to be counted by the worker.
+    Panicked,
     Now(CloseReason),
 }
 
@@ -310,7 +312,8 @@ impl<Out> Outbox<Out> {
         let mut queue = lock(&self.queue);
         // A close at once outranks one that waits for the flush; the first of a kind stays.
         match (queue.close, request) {
-            (None, _) | (Some(CloseRequest::AfterFlush(_)), CloseRequest::Now(_)) => {
+            (None, _)
+            | (Some(CloseRequest::AfterFlush(_) | CloseRequest::Panicked), CloseRequest::Now(_)) => {
                 queue.close = Some(request);
                 queue.refuses = true;
                 queue.announce();

@@ -72,6 +72,7 @@ impl Connections {
 pub(crate) struct AcceptStats {
     pub(crate) refused: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) panics: AtomicU64,
 }
 
 /// What a reactor or server has counted so far; the keys are those of the stats files.
@@ -150,6 +151,7 @@ impl Stats {
     pub(crate) fn add_acceptor(&mut self, acceptor: &AcceptStats) {
         self.refused += acceptor.refused.load(Ordering::Relaxed);
         self.accept_errors += acceptor.accept_errors.load(Ordering::Relaxed);
+        self.panics += acceptor.panics.load(Ordering::Relaxed);
     }
 }
 

@@ -311,7 +311,12 @@ fn run_until_closed(receiver: &Receiver<Work>, parking: &Parking, pool: &Weak<Po
 /// Does a piece of work; without a pool, what was let in before the last handle went.
 fn run(pool: Option<&Pool>, work: Work, quiet: bool) {
     match work {
-        Work::Lane(lane) => lane.run(quiet),
+        Work::Lane(lane) => {
+            // What can still panic is the drop of what a connection has left behind.
+            if catch_unwind(AssertUnwindSafe(|| lane.run(quiet))).is_err() {
+                error!(target: "netwheel::executor", "a handler panicked while it was dropped");
+            }
+        }
         Work::Task(task) => {
             // A panic has been told to the connection already where there is one.
             if catch_unwind(AssertUnwindSafe(task)).is_err() {

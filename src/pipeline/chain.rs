@@ -293,8 +293,16 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
                 return Ok(());
             };
             let Some(entry) = outlet.next() else {
-                if let Some(CloseRequest::AfterFlush(reason)) = outlet.close.take() {
-                    state.close(Closing::AfterFlush(reason));
+                match outlet.close.take() {
+                    Some(CloseRequest::AfterFlush(reason)) => {
+                        state.close(Closing::AfterFlush(reason));
+                    }
+                    Some(CloseRequest::Now(reason)) => state.close(Closing::Now(reason)),
+                    Some(CloseRequest::Panicked) => {
+                        turn.stats.panics.add(1);
+                        state.close(Closing::AfterFlush(CloseReason::Panic));
+                    }
+                    None => {}
                 }
                 return Ok(());
             };
@@ -323,6 +331,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         };
         let job = deferred.jobs.remove(result.job);
         let Some(value) = result.value else {
+            turn.stats.panics.add(1);
             return Err(Failure::with(
                 CloseReason::Panic,
                 "a job of the pool panicked",

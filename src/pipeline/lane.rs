@@ -353,7 +353,7 @@ where
             Err(_) => {
                 log::error!(target: "netwheel::executor", "{} {}: handler {} panicked",
                     line.handle.id(), line.handle.peer(), std::any::type_name::<H>());
-                Some(CloseRequest::AfterFlush(CloseReason::Panic))
+                Some(CloseRequest::Panicked)
             }
         }
     }
@@ -375,7 +375,7 @@ where
             std::mem::swap(&mut lock(&self.queue).messages, &mut work.batch);
             self.handle_batch(line, &mut work, quiet);
             if self.dead.load(Ordering::Relaxed) {
-                work.handler = None;
+                drop_quietly(work.handler.take());
             }
         }
         let mut queue = lock(&self.queue);
@@ -385,6 +385,14 @@ where
             let executor = self.executor.clone();
             executor.submit_lane(self);
         }
+    }
+}
+
+/// Drops a handler on a thread that others need too.
+fn drop_quietly<H>(handler: Option<H>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(handler))).is_err() {
+        log::error!(target: "netwheel::executor", "handler {} panicked while it was dropped",
+            std::any::type_name::<H>());
     }
 }
 

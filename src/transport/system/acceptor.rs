@@ -6,12 +6,13 @@
 //! would spin.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, unbounded};
-use log::{debug, warn};
+use log::{debug, error, warn};
 use mio::{Events, Poll, Token, Waker};
 
 use super::driver::Inbound;
@@ -384,8 +385,17 @@ impl Acceptor {
                 .map_or(0, |(index, _)| index),
             Order::Custom(choose) => {
                 let counts: Vec<usize> = counts().collect();
-                choose(peer, &counts) % self.doors.len()
+                let chosen = catch_unwind(AssertUnwindSafe(|| choose(peer, &counts)));
+                chosen.unwrap_or_else(|_| self.choose_for_the_one_who_panicked(peer))
+                    % self.doors.len()
             }
         }
+    }
+
+    fn choose_for_the_one_who_panicked(&mut self, peer: &Peer) -> usize {
+        error!(target: "netwheel::acceptor", "{}: the choice of a worker panicked", peer.address);
+        self.stats.panics.fetch_add(1, Ordering::Relaxed);
+        self.next = (self.next + 1) % self.doors.len();
+        self.next
     }
 }
