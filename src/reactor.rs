@@ -435,7 +435,7 @@ impl System {
             bound.push(Bound::new(&place, &service.options)?);
         }
         for (bound, door) in bound.into_iter().zip(&self.doors) {
-            let inbound = Inbound::Listener(bound.listener(), Arc::clone(service));
+            let inbound = Inbound::Listener(bound.listener(), service.lease());
             door.inbound.send(inbound).map_err(|_| ended())?;
             door.mailbox.push(Command::Arrivals);
         }

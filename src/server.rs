@@ -262,14 +262,19 @@ impl Server<HasPipeline> {
             .map(|listening| listening.place().clone())
             .collect();
         let service = Service::new(self.pipeline.0, self.options);
-        net.network().serve(self.listening, &service)?;
-        Ok(RunningServer {
+        // Made before it serves: where only a part of it can, its drop takes that back.
+        let server = RunningServer {
             net,
             reactor,
             service,
             places,
             stop: Arc::default(),
-        })
+        };
+        server
+            .net
+            .network()
+            .serve(self.listening, &server.service)?;
+        Ok(server)
     }
 
     /// Serves for as long as the process lives: for small programs, which a signal ends.

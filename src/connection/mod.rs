@@ -32,7 +32,7 @@ use crate::id::ConnectionId;
 use crate::options::Options;
 use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn};
 
-pub(crate) use service::{Factory, Service};
+pub(crate) use service::{Factory, Lease, Service};
 
 /// What is to become of a connection, after whatever was done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! One server or client of a reactor: what its connections share, and how it ends.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -19,6 +20,8 @@ pub(crate) struct Service {
     pub(crate) factory: Factory,
     pub(crate) options: Arc<Options>,
     active: AtomicUsize,
+    /// Listeners that workers hold for themselves, on a port that they share.
+    leases: AtomicUsize,
     ending: AtomicBool,
     aborted: AtomicUsize,
     gone: (Mutex<()>, Condvar),
@@ -30,6 +33,7 @@ impl Service {
             factory,
             options: Arc::new(options),
             active: AtomicUsize::new(0),
+            leases: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             aborted: AtomicUsize::new(0),
             gone: (Mutex::new(()), Condvar::new()),
@@ -46,9 +50,19 @@ impl Service {
 
     pub(crate) fn leave(&self) {
         if self.active.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let _guard = lock(&self.gone.0);
-            self.gone.1.notify_all();
+            self.tell_gone();
         }
+    }
+
+    fn tell_gone(&self) {
+        let _guard = lock(&self.gone.0);
+        self.gone.1.notify_all();
+    }
+
+    /// Counts a listener that goes to a worker.
+    pub(crate) fn lease(self: &Arc<Self>) -> Lease {
+        self.leases.fetch_add(1, Ordering::Relaxed);
+        Lease(Arc::clone(self))
     }
 
     pub(crate) fn active(&self) -> usize {
@@ -75,15 +89,41 @@ impl Service {
         self.aborted.load(Ordering::Acquire) > 0
     }
 
-    /// Waits until no connection lives; `false` when `timeout` passed first.
+    fn has_gone(&self) -> bool {
+        self.active() == 0 && self.leases.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until no connection lives and no worker listens; `false` when `timeout` passed first.
     pub(crate) fn wait_gone(&self, timeout: Duration) -> bool {
         let guard = lock(&self.gone.0);
         let (_guard, result) = self
             .gone
             .1
-            .wait_timeout_while(guard, timeout, |()| self.active() > 0)
+            .wait_timeout_while(guard, timeout, |()| !self.has_gone())
             .unwrap_or_else(PoisonError::into_inner);
         !result.timed_out()
+    }
+}
+
+/// A worker's word that it listens for a service, until it is dropped with the listener.
+///
+/// A shutdown waits for it: the port is free when it returns.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Service>);
+
+impl Deref for Lease {
+    type Target = Arc<Service>;
+
+    fn deref(&self) -> &Arc<Service> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.0.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.tell_gone();
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 use super::socket::{Listener, Stream, rest_after};
 use crate::address::Peer;
 use crate::clock::{Clock, Instant};
-use crate::connection::Service;
+use crate::connection::Lease;
 use crate::id::Key;
 use crate::limits::ACCEPT_BACKOFF;
 use crate::mailbox::Wake;
@@ -29,12 +29,13 @@ compile_error!("netwheel packs a slot and its generation into a 64-bit poll toke
 pub(crate) enum Inbound {
     Socket(Arrival<Stream>),
     /// A listener of the worker's own, on a port that it shares with the others'.
-    Listener(Listener, Arc<Service>),
+    Listener(Listener, Lease),
 }
 
+// The listener goes before the word that it is there.
 struct Shared {
     listener: Listener,
-    service: Arc<Service>,
+    service: Lease,
     token: Token,
     ready: bool,
     rests_until: Option<Instant>,
@@ -83,7 +84,7 @@ impl SystemDriver {
         Ok(Box::new(PollWaker(Waker::new(self.poll.registry(), WAKE)?)))
     }
 
-    fn add_listener(&mut self, mut listener: Listener, service: Arc<Service>) {
+    fn add_listener(&mut self, mut listener: Listener, service: Lease) {
         let generation = self.listeners_seen;
         self.listeners_seen += 1;
         let token = token(Key {
