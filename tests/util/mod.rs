@@ -12,6 +12,7 @@
 
 mod caller;
 mod gate;
+pub(crate) mod log;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
