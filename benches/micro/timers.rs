@@ -52,13 +52,13 @@ pub(crate) struct Service<T: Timers> {
     random: Random,
 }
 
+/// Timers that a step of a [`Service`] ends, and as many are armed in it.
+pub(crate) const PER_STEP: usize = 10;
+
 const REQUEST: Value = [0, 1];
 const BEAT: Value = [0, 2];
 
 impl<T: Timers> Service<T> {
-    /// Timers that a [`step`](Self::step) arms, and as many end in it.
-    pub(crate) const PER_STEP: usize = 10;
-
     /// A service that has had so many timers armed for a minute.
     pub(crate) fn new(count: usize) -> Self {
         let mut service = Self {
@@ -66,18 +66,18 @@ impl<T: Timers> Service<T> {
             requests: VecDeque::new(),
             random: Random::new(),
         };
-        for _ in 0..count / Self::PER_STEP {
+        for _ in 0..count / PER_STEP {
             service.arm();
         }
-        // As many steps as heartbeats take half a minute: a heartbeat has so long to go on average.
-        for _ in 0..2 * count / Self::PER_STEP {
+        // One heartbeat fires in each, half a minute after it was armed on average: so that is twice over.
+        for _ in 0..2 * count / PER_STEP {
             service.step();
         }
         service
     }
 
     pub(crate) fn step(&mut self) {
-        for _ in 1..Self::PER_STEP {
+        for _ in 1..PER_STEP {
             let answered = self.requests.pop_front().expect("some are always open");
             self.timers.cancel(answered);
         }
@@ -86,7 +86,7 @@ impl<T: Timers> Service<T> {
     }
 
     fn arm(&mut self) {
-        for _ in 1..Self::PER_STEP {
+        for _ in 1..PER_STEP {
             let id = self.timers.arm(DELAY_MS_MAX as u64, REQUEST);
             self.requests.push_back(id);
         }
