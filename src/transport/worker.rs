@@ -78,11 +78,6 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn driver(&mut self) -> &mut D {
-        &mut self.driver
-    }
-
     /// Turns until told to stop, then closes what is left.
     pub(crate) fn run(&mut self) {
         while !self.stopping {
