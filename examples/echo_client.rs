@@ -8,28 +8,19 @@
 //! Without `--rate` a connection sends its next message when an earlier one has come back, so a server
 //! that stalls is asked less just then. With `--rate` each message has its time, in steps of a
 //! millisecond, and its latency counts from that, also when it could not leave: a stall is seen in full
-//! (no "coordinated omission").
+//! (no "coordinated omission"). Ctrl-C ends the measurement, and the figures so far are printed.
 
 mod support;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
-use bytes::Bytes;
 use clap::{Parser, value_parser};
+use netwheel::Place;
 use netwheel::codec::FRAME_BYTES_MAX;
-use netwheel::limits::{CONNECT_TIMEOUT, workers_default};
-use netwheel::{Client, Clock, ConnectionHandle, Place, Reactor};
+use netwheel::limits::workers_default;
 use support::flags::{SpinFlags, parse, refuse};
-use support::load::{Ending, Load, Phase, Report, Settings};
-use support::{Outcome, Progress, say};
-
-/// Connections that are opened at once: fewer than a server's backlog.
-const CONNECT_BATCH: usize = 256;
-/// How long messages that are on their way at the end may take.
-const LAST_MESSAGES: Duration = Duration::from_secs(5);
+use support::load::{self, Report, Settings};
+use support::say;
 
 const EXAMPLES: &str = "\
 MB are 1,000,000 bytes of messages, in each direction. A latency ends when the program has the message
@@ -110,7 +101,12 @@ fn main() -> ExitCode {
     let flags: Flags = parse();
     let settings = flags.settings();
     support::run(|| {
-        let report = measure(&flags, settings)?;
+        let workers = match flags.workers {
+            0 => workers_default(),
+            count => count,
+        };
+        let reactor = flags.spin.reactor(workers).start()?;
+        let report = load::run(settings, &flags.connect, flags.seconds, reactor, workers)?;
         if flags.json {
             say(json(&flags, &report));
         } else {
@@ -118,97 +114,6 @@ fn main() -> ExitCode {
         }
         Ok(())
     })
-}
-
-fn measure(flags: &Flags, settings: Settings) -> Outcome<Report> {
-    let workers = if flags.workers == 0 {
-        workers_default()
-    } else {
-        flags.workers
-    };
-    let reactor = flags.spin.reactor(workers).start()?;
-    let (load, endings) = Load::new(settings, workers);
-    let _handles = connect(flags, &reactor, &load)?;
-    load.enter(Phase::Measure);
-    let (messages, elapsed) = watch(flags, &load, &endings)?;
-    load.enter(Phase::End);
-    await_last_messages(flags, &endings)?;
-    reactor.shutdown(LAST_MESSAGES);
-    Ok(Report {
-        messages,
-        elapsed,
-        size: flags.size as usize,
-        latencies: load.tallies.latencies(),
-    })
-}
-
-/// Opens the connections, and no socket more.
-fn connect(
-    flags: &Flags,
-    reactor: &Reactor,
-    load: &Arc<Load>,
-) -> Outcome<Vec<ConnectionHandle<Bytes>>> {
-    let (place, load) = (&flags.connect, Arc::clone(load));
-    let client = Client::on(reactor)
-        // Both sides waiting with unread bytes until the other reads would wait for ever. What is on
-        // its way is bounded by --depth here.
-        .auto_pause(false)
-        .pipeline(move || load.pipeline());
-    let refused = |error| {
-        format!(
-            "cannot connect to {place}: {error}; start a server with: \
-             cargo run --release --example echo_server -- --listen {place}"
-        )
-    };
-    let mut handles = Vec::new();
-    let mut left = flags.connections as usize;
-    while left > 0 {
-        let batch = left.min(CONNECT_BATCH);
-        for _ in 0..batch {
-            handles.push(client.connect(place).map_err(refused)?);
-        }
-        for handle in &handles[handles.len() - batch..] {
-            handle.wait_open(CONNECT_TIMEOUT).map_err(refused)?;
-        }
-        left -= batch;
-    }
-    Ok(handles)
-}
-
-/// Watches a run for as long as it is measured; answers how many messages came back in what time.
-fn watch(flags: &Flags, load: &Load, endings: &Receiver<Ending>) -> Outcome<(u64, Duration)> {
-    let (clock, duration) = (Clock::system(), Duration::from_secs(flags.seconds));
-    let start = clock.now();
-    let mut progress = Progress::new(flags.seconds);
-    loop {
-        let elapsed = clock.now().since(start);
-        let messages = load.tallies.messages();
-        if elapsed >= duration {
-            progress.finish();
-            return Ok((messages, elapsed));
-        }
-        let rate = messages as f64 / elapsed.as_secs_f64();
-        progress.update(elapsed, &format!("{rate:.0} messages/s"));
-        if let Ok(ending) = endings.recv_timeout(Progress::INTERVAL.min(duration - elapsed)) {
-            ending?;
-        }
-    }
-}
-
-fn await_last_messages(flags: &Flags, endings: &Receiver<Ending>) -> Outcome {
-    let clock = Clock::system();
-    let deadline = clock.now() + LAST_MESSAGES;
-    for ended in 0..flags.connections {
-        let left = deadline.since(clock.now());
-        endings.recv_timeout(left).map_err(|_| {
-            let waiting = flags.connections - ended;
-            format!(
-                "{waiting} connections still wait for messages to come back after \
-                 {LAST_MESSAGES:?}; the server has stopped answering them"
-            )
-        })??;
-    }
-    Ok(())
 }
 
 fn json(flags: &Flags, report: &Report) -> String {

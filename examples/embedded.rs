@@ -17,7 +17,6 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -48,17 +47,7 @@ enum Event {
     Signal(i32),
 }
 
-fn main() -> ExitCode {
-    match live() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("ended early: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn live() -> Outcome {
+fn main() -> Outcome {
     log::set_logger(&StationLog)?;
     log::set_max_level(LevelFilter::Info);
     let (events, inbox) = sync_channel(INBOX);

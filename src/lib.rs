@@ -20,6 +20,7 @@ mod options;
 mod pipeline;
 mod reactor;
 mod server;
+pub mod sim;
 mod slots;
 mod stats;
 mod sync;

@@ -294,7 +294,7 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
     /// thread, and delivers its results.
     pub fn run_pool(&mut self) -> &mut Self {
         while self.roster.busy() > 0 {
-            while self.roster.run_one(0) {}
+            while self.roster.run_one(0, false) {}
             self.mail();
         }
         self
@@ -363,6 +363,7 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
             self.end();
         }
         self.end();
+        self.turn.call_pools();
         self
     }
 

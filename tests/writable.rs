@@ -10,7 +10,7 @@ use bytes::Bytes;
 use netwheel::codec::{FRAME_BYTES_MAX, LengthField};
 use netwheel::limits::{HIGH_WATER_BYTES, OUTPUT_BYTES_MAX};
 use netwheel::{Context, Event, Executor, Handler, Pipeline, Result, RunningServer};
-use util::{PATIENCE, dial, end, frame, read, serve};
+use util::{Gate, MORE_THAN_THE_KERNEL_TAKES, PATIENCE, dial, end, eventually, frame, read, serve};
 
 type Cx<'a> = Context<'a, Bytes, Bytes>;
 
@@ -79,8 +79,54 @@ fn the_longest_frames_come_back_one_behind_the_other() {
     let server = serve(1, |_| {
         Pipeline::new(LengthField::u32()).handle(|cx, frame| cx.write(frame))
     });
+    echoes_the_longest_frames(server);
+}
+
+#[test]
+fn the_longest_frames_come_back_from_the_pool_one_behind_the_other() {
+    let pool = Executor::new(1);
+    let server = serve(1, move |_| {
+        Pipeline::new(LengthField::u32()).handle_on(&pool, |cx, frame| cx.write(frame))
+    });
+    echoes_the_longest_frames(server);
+}
+
+/// The second message is in the lane already, but not among those that the thread has taken, when the first
+/// is answered with more than the socket takes.
+#[test]
+fn a_handler_on_the_pool_gets_no_message_while_its_answers_are_not_read() {
+    let (pool, gate) = (Executor::new(1), Gate::new());
+    let server = serve(1, {
+        let (pool, gate) = (pool.clone(), gate.clone());
+        move |_| {
+            let (gate, mut number) = (gate.clone(), 0);
+            let frames = LengthField::u32().frame_bytes_max(MORE_THAN_THE_KERNEL_TAKES);
+            Pipeline::new(frames).handle_on(&pool, move |cx, _| {
+                number += 1;
+                match number {
+                    1 => {
+                        gate.pass();
+                        cx.write(zeroes(MORE_THAN_THE_KERNEL_TAKES))
+                    }
+                    _ => cx.write(zeroes(LARGE)),
+                }
+            })
+        }
+    });
+    let mut socket = dial(server.address());
+    socket.write_all(&frame(b"")).unwrap();
+    gate.wait();
+    socket.write_all(&frame(b"")).unwrap();
+    eventually("both are in the lane", || pool.queued() == 2);
+    gate.open();
+    read(&socket, 4 + MORE_THAN_THE_KERNEL_TAKES + 4 + LARGE);
+    drop(socket);
+    end(server);
+}
+
+fn echoes_the_longest_frames(server: RunningServer) {
     let socket = dial(server.address());
-    let frames = frame(&vec![7; FRAME_BYTES_MAX]).repeat(8);
+    let frames = frame(&vec![7; FRAME_BYTES_MAX]).repeat(16);
     let mut writer = socket.try_clone().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| writer.write_all(&frames).unwrap());

@@ -7,7 +7,7 @@ pub(crate) mod flags;
 pub(crate) mod load;
 mod progress;
 mod serve;
-mod signals;
+pub(crate) mod signals;
 mod stats_file;
 
 use std::error::Error;

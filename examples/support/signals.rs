@@ -8,11 +8,14 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// The name of the first SIGINT or SIGTERM comes out of the channel; a second one ends the program at once.
+/// A signal's name.
+pub(crate) type Signal = &'static str;
+
+/// The first SIGINT or SIGTERM comes out of the channel; a second one ends the program at once.
 ///
 /// Also where the program was started with SIGINT ignored, as shells do for what they run in the
 /// background.
-pub(crate) fn stop_signals() -> io::Result<Receiver<&'static str>> {
+pub(crate) fn stop_signals() -> io::Result<Receiver<Signal>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (sender, receiver) = channel();
     thread::Builder::new()

@@ -5,8 +5,8 @@ use std::ops::Range;
 use bytes::{Buf, Bytes, BytesMut};
 use log::debug;
 
-use super::Codec;
 use super::frame_error::{FrameError, FrameErrorKind, OnFrameError};
+use super::{Codec, chunk};
 use crate::buffer::Output;
 use crate::error::Result;
 
@@ -360,7 +360,7 @@ fn pass_over<F: Framing>(
 /// Takes the frame's message out of `input` and drops the rest of the frame.
 fn take_frame(input: &mut BytesMut, body: Range<usize>, len: usize) -> Bytes {
     if body.len() <= FRAME_COPY_BYTES_MAX {
-        let message = Bytes::copy_from_slice(&input[body]);
+        let message = chunk::copy(&input[body]);
         input.advance(len);
         return message;
     }

@@ -10,6 +10,7 @@
 //! codec of the types that the body names. A codec never sees a socket, a clock or a thread, and the
 //! messages it makes do not depend on how the stream was cut into reads.
 
+mod chunk;
 mod frame_error;
 mod framed;
 mod length_field;

@@ -181,8 +181,8 @@ impl Executor {
         Ok(())
     }
 
-    pub(crate) fn try_run(&self, task: Task) -> Result<(), Task> {
-        if self.acquire(1, false) == 0 {
+    pub(crate) fn try_run(&self, task: Task, was_waiting: bool) -> Result<(), Task> {
+        if self.acquire(1, was_waiting) == 0 {
             return Err(task);
         }
         self.submit(Work::Task(task));
@@ -344,6 +344,14 @@ impl Pool {
         }
     }
 
+    fn has_work(&self) -> bool {
+        !self.receiver.is_empty()
+    }
+
+    fn owes(&self) -> bool {
+        self.owes.load(Ordering::SeqCst)
+    }
+
     /// Wakes the workers that are owed it.
     fn pay(&self) {
         if self.owes.swap(false, Ordering::SeqCst) {
@@ -354,9 +362,11 @@ impl Pool {
     }
 
     fn release(&self, count: usize) {
-        self.queued.fetch_sub(count, Ordering::SeqCst);
+        let left = self.queued.fetch_sub(count, Ordering::SeqCst) - count;
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.notify(count);
+            // One who is told may have gone meanwhile and use nothing. Whatever still runs tells the
+            // next when it is done; when nothing does, nobody would, so all are told.
+            self.notify(if left == 0 { usize::MAX } else { count });
         }
     }
 

@@ -24,31 +24,41 @@ impl Roster {
         pools.push(Arc::downgrade(pool));
     }
 
-    /// How many pools have work.
-    pub(crate) fn busy(&self) -> usize {
-        lock(&self.0)
-            .iter()
-            .filter_map(Weak::upgrade)
-            .filter(|pool| !pool.receiver.is_empty())
-            .count()
+    /// The pools that are still held, in the order in which they were made.
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        lock(&self.0).iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Runs the work that has waited longest in one of the [`busy`](Self::busy) pools; `false` when
-    /// there are not so many.
-    pub(crate) fn run_one(&self, nth: usize) -> bool {
-        let pool = lock(&self.0)
-            .iter()
-            .filter_map(Weak::upgrade)
-            .filter(|pool| !pool.receiver.is_empty())
-            .nth(nth);
-        // Not under the lock: the work may make or drop pools.
-        let Some((pool, work)) = pool.and_then(|pool| {
-            let work = pool.receiver.try_recv().ok()?;
-            Some((pool, work))
-        }) else {
+    /// How many pools have work.
+    pub(crate) fn busy(&self) -> usize {
+        let pools = lock(&self.0);
+        let busy = |pool: &&Weak<Pool>| pool.upgrade().is_some_and(|pool| pool.has_work());
+        pools.iter().filter(busy).count()
+    }
+
+    /// Does what has waited longest in one of the [`busy`](Self::busy) pools; `false` when there are
+    /// not so many. Done quietly, the wake-ups it owes wait for [`pay`](Self::pay).
+    pub(crate) fn run_one(&self, nth: usize, quiet: bool) -> bool {
+        // Not under the lock: the work may make pools, and drop them.
+        let mut busy = self.pools().into_iter().filter(|pool| pool.has_work());
+        let Some(pool) = busy.nth(nth) else {
             return false;
         };
-        run(Some(&pool), work, false);
+        if let Ok(work) = pool.receiver.try_recv() {
+            run(Some(&pool), work, quiet);
+        }
         true
+    }
+
+    /// Whether wake-ups are owed.
+    pub(crate) fn owes(&self) -> bool {
+        self.pools().iter().any(|pool| pool.owes())
+    }
+
+    /// Pays the wake-ups that quiet work owes, as a thread of the pool does before it sleeps.
+    pub(crate) fn pay(&self) {
+        for pool in self.pools() {
+            pool.pay();
+        }
     }
 }

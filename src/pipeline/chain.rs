@@ -339,21 +339,20 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         self.settle(state, turn)
     }
 
-    /// Tries jobs again that found the pool full.
+    /// Tries jobs again that found their pool full.
     fn retry_jobs(&mut self, state: &mut State) {
         let Some(deferred) = self.tail.deferred_mut() else {
             return;
         };
-        let Some(pool) = deferred.pool.clone() else {
-            return;
-        };
-        while let Some(task) = deferred.backlog.pop_front() {
-            if let Err(task) = pool.try_run(task) {
-                deferred.backlog.push_front(task);
-                return;
-            }
+        while let Some(mut waiting) = deferred.backlog.pop_front() {
+            let Err(task) = waiting.pool.try_run(waiting.task, true) else {
+                continue;
+            };
+            waiting.task = task;
+            // Somebody else took the room, or more of it: the connection gets in line again.
+            waiting.pool.notify_when_free(Arc::clone(&waiting.waiter));
+            return deferred.backlog.push_front(waiting);
         }
-        deferred.pool = None;
         state.resume(Pause::JOBS);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::stage::{Flow, Slot};
 use super::state::{Closing, Pause, State};
-use super::tail::{Action, Edit, Job, Outlet, Place, Tail};
+use super::tail::{Action, Edit, Job, Outlet, Place, Tail, Waiting};
 use super::timers::Due;
 use super::turn::Turn;
 use super::{AnyPipeline, Attributes, Event, Stage, TimerKey};
@@ -463,7 +463,7 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
         }
         let vacant = deferred.jobs.vacant_entry();
         let task = task(vacant.key(), job, Arc::clone(&outbox));
-        let refused = match pool.try_run(task) {
+        let refused = match pool.try_run(task, false) {
             Ok(()) => None,
             Err(_) if pool.when_full() == WhenFull::Reject => {
                 return Err(Failure::with(CloseReason::OverLimit, "the pool is full"));
@@ -478,8 +478,11 @@ impl<In: 'static, Out: Send + 'static> Context<'_, In, Out> {
             })),
         });
         if let Some(task) = refused {
-            deferred.backlog.push_back(task);
-            deferred.pool = Some(pool.clone());
+            deferred.backlog.push_back(Waiting {
+                pool: pool.clone(),
+                task,
+                waiter: Arc::clone(&outbox),
+            });
             self.state.pause(Pause::JOBS);
             pool.notify_when_free(outbox);
         }

@@ -251,12 +251,19 @@ where
     fn handle_batch(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
         let mut handled = 0;
         while let Some(message) = work.batch.pop_front() {
+            let dead = self.dead.load(Ordering::Relaxed);
+            // Looked at before the first, too: it may be the answers to an earlier batch that wait.
+            if !dead && line.is_congested() {
+                work.batch.push_front(message);
+                self.count_out(line, handled);
+                return self.park(line, work);
+            }
             handled += 1;
-            if self.dead.load(Ordering::Relaxed) {
+            if dead {
                 continue;
             }
             let close = self.handle_one(line, work, message);
-            let answered = self.send_answers(line, work, quiet);
+            self.send_answers(line, work, quiet);
             if let Some(request) = close {
                 self.dead.store(true, Ordering::Relaxed);
                 line.handle.0.request_close(request);
@@ -264,23 +271,18 @@ where
             if handled == COUNTED_OUT_TOGETHER {
                 self.count_out(line, std::mem::take(&mut handled));
             }
-            if answered && line.is_congested() && !work.batch.is_empty() {
-                self.count_out(line, handled);
-                return self.park(line, work);
-            }
         }
         self.count_out(line, handled);
     }
 
-    fn send_answers(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) -> bool {
+    fn send_answers(&self, line: &Line<Out>, work: &mut Work<In, Out, H>, quiet: bool) {
         if work.answers.is_empty() {
-            return false;
+            return;
         }
         if let Some(mailbox) = line.handle.0.accept_batch(&mut work.answers, quiet) {
             self.executor.owe(mailbox);
         }
         work.answers_bytes = 0;
-        true
     }
 
     /// Counts out what was handled, and tells the worker what it asked to be told.

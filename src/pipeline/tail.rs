@@ -8,8 +8,8 @@ use slab::Slab;
 
 use super::{Context, Event, Stage};
 use crate::error::Result;
-use crate::executor::Task;
-use crate::handle::{CloseRequest, Entry, Outbox};
+use crate::executor::{Executor, Task};
+use crate::handle::{Announce, CloseRequest, Entry, Outbox};
 use crate::mailbox::Mailbox;
 
 /// An edit of the chain.
@@ -61,6 +61,14 @@ pub(crate) struct Job<In: 'static, Out: 'static> {
     pub(crate) done: Option<Done<In, Out>>,
 }
 
+/// A job that found its pool full.
+pub(crate) struct Waiting {
+    pub(crate) pool: Executor,
+    pub(crate) task: Task,
+    /// Whom the pool tells of room.
+    pub(crate) waiter: Arc<dyn Announce>,
+}
+
 /// The typed, per-connection part of what callbacks see; both halves only exist once they are used.
 pub(crate) struct Tail<In: 'static, Out: 'static> {
     deferred: Option<Box<Deferred<In, Out>>>,
@@ -70,9 +78,8 @@ pub(crate) struct Tail<In: 'static, Out: 'static> {
 pub(crate) struct Deferred<In: 'static, Out: 'static> {
     pub(crate) actions: VecDeque<Action<In, Out>>,
     pub(crate) jobs: Slab<Job<In, Out>>,
-    /// Jobs that found the pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
-    pub(crate) backlog: VecDeque<Task>,
-    pub(crate) pool: Option<crate::executor::Executor>,
+    /// Jobs that found their pool full; at most [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX).
+    pub(crate) backlog: VecDeque<Waiting>,
 }
 
 /// The worker's end of the outbox.
@@ -124,7 +131,6 @@ impl<In: 'static, Out: 'static> Tail<In, Out> {
                 actions: VecDeque::new(),
                 jobs: Slab::new(),
                 backlog: VecDeque::new(),
-                pool: None,
             })
         })
     }

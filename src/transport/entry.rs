@@ -123,7 +123,9 @@ impl<S> Entry<S> {
     pub(crate) fn serve<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         self.resume_decoding(io);
         let limits = self.service.limits();
-        let (mut reads_left, mut bytes_left) = (limits.reads_per_turn, limits.read_bytes_per_turn);
+        // At least one read a turn, or it would never come to an end.
+        let mut reads_left = limits.reads_per_turn.max(1);
+        let mut bytes_left = limits.read_bytes_per_turn.max(1);
         while self.wants_read() && reads_left > 0 && bytes_left > 0 {
             let Some(count) = self.read(io) else { continue };
             reads_left -= 1;
@@ -178,7 +180,7 @@ impl<S> Entry<S> {
     /// Writes what is queued, until it has left, the socket is full or the budget is used up; tells of
     /// the water marks, also when the socket is full already.
     pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
-        let budget = self.service.limits().write_bytes_per_turn;
+        let budget = self.service.limits().write_bytes_per_turn.max(1);
         let mut written = 0;
         while self.wants_write() && written < budget {
             match self.write(io.driver) {

@@ -509,7 +509,8 @@ impl<D: Driver> Worker<D> {
         self.slots.keys().collect()
     }
 
-    fn close_all(&mut self) {
+    /// Closes every connection at once.
+    pub(crate) fn close_all(&mut self) {
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }

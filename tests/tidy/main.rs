@@ -45,7 +45,6 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["reactor", "sim"],
     &["client", "server"],
-    &["guide"],
 ];
 
 /// Words that may stand in one place only, with the reason.

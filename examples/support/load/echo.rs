@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use netwheel::{CloseReason, Context, Event, Failure, Handler, Instant, Result, TimerKey};
 
+use super::check::Checked;
 use super::pattern::Cursor;
 use super::schedule::Schedule;
 use super::{Load, Phase};
@@ -13,17 +14,16 @@ use super::{Load, Phase};
 /// The connection's one timer.
 const TIMER: TimerKey = TimerKey(0);
 
-type Cx<'a> = Context<'a, Bytes, Bytes>;
+type Cx<'a> = Context<'a, Checked, Bytes>;
 
 /// The handler of one connection.
 ///
-/// Bytes are checked as they come; everything else is done once a read, by one look at the clock and
-/// one at the worker's tally. Nothing is allocated for a message.
+/// The codec checks bytes as they come; everything else is done once a read, by one look at the clock
+/// and one at the worker's tally.
 pub(super) struct Echo {
     load: Arc<Load>,
     number: usize,
     sent: Cursor,
-    received: Cursor,
     /// When each message that is on its way was due or sent, the oldest first.
     on_their_way: VecDeque<Instant>,
     /// Messages that have come back whole and are not yet counted.
@@ -41,7 +41,6 @@ impl Echo {
         Self {
             number,
             sent: load.pattern.stream(number),
-            received: load.pattern.stream(number),
             on_their_way: VecDeque::with_capacity(load.settings.depth),
             arrived: 0,
             part: 0,
@@ -52,18 +51,16 @@ impl Echo {
         }
     }
 
-    /// Checks what came back against what was sent.
-    fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Notes bytes that have come back: a frame, or any part of the stream.
+    fn note(&mut self, bytes: usize) -> Result<(), String> {
         let size = self.load.settings.size;
-        self.received.check(bytes)?;
         if self.load.settings.framed {
-            if bytes.len() != size {
-                let len = bytes.len();
-                return Err(format!("a frame of {size} bytes came back with {len}"));
+            if bytes != size {
+                return Err(format!("a frame of {size} bytes came back with {bytes}"));
             }
             self.arrived += 1;
         } else {
-            self.part += bytes.len();
+            self.part += bytes;
             self.arrived += self.part / size;
             self.part %= size;
         }
@@ -140,7 +137,7 @@ fn next_moment(schedule: &mut Option<Schedule>, now: Instant) -> Option<Instant>
     }
 }
 
-impl Handler<Bytes, Bytes> for Echo {
+impl Handler<Checked, Bytes> for Echo {
     fn on_open(&mut self, cx: &mut Cx<'_>) -> Result {
         if let Some(schedule) = &mut self.schedule {
             schedule.begin(cx.now());
@@ -149,8 +146,9 @@ impl Handler<Bytes, Bytes> for Echo {
         self.step(cx)
     }
 
-    fn on_message(&mut self, _: &mut Cx<'_>, bytes: Bytes) -> Result {
-        self.check(&bytes).map_err(|fault| {
+    fn on_message(&mut self, _: &mut Cx<'_>, checked: Checked) -> Result {
+        let noted = checked.and_then(|bytes| self.note(bytes));
+        noted.map_err(|fault| {
             self.fault = Some(fault.clone());
             Failure::protocol(fault)
         })

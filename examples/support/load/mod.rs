@@ -1,7 +1,9 @@
 //! Load on an echo server: connections that send, check what comes back, and measure how long it took.
 
+mod check;
 mod echo;
 mod pattern;
+mod run;
 mod schedule;
 mod tally;
 
@@ -11,12 +13,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 use netwheel::Pipeline;
-use netwheel::codec::LengthField;
 
+use check::{Check, Checked};
 use echo::Echo;
 use pattern::Pattern;
+pub(crate) use run::run;
 use schedule::Schedule;
-pub(crate) use tally::{Report, Tallies};
+pub(crate) use tally::Report;
+use tally::Tallies;
 
 /// What is asked of the server.
 #[derive(Clone)]
@@ -34,7 +38,7 @@ pub(crate) struct Settings {
 /// How far a run has come; phases follow each other in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Phase {
+enum Phase {
     /// Connections are being opened; those that are open send, and nothing is counted.
     Open,
     /// What comes back is counted.
@@ -44,13 +48,13 @@ pub(crate) enum Phase {
 }
 
 /// How a connection ended: with every message back, or why not.
-pub(crate) type Ending = Result<(), String>;
+type Ending = Result<(), String>;
 
 /// What the connections of a run share.
-pub(crate) struct Load {
+struct Load {
     settings: Settings,
     pattern: Pattern,
-    pub(crate) tallies: Tallies,
+    tallies: Tallies,
     phase: AtomicU8,
     opened: AtomicUsize,
     endings: Sender<Ending>,
@@ -58,7 +62,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// A run on so many workers; each of its connections tells how it ended through the channel.
-    pub(crate) fn new(settings: Settings, workers: usize) -> (Arc<Self>, Receiver<Ending>) {
+    fn new(settings: Settings, workers: usize) -> (Arc<Self>, Receiver<Ending>) {
         let (endings, receiver) = channel();
         let load = Self {
             pattern: Pattern::new(settings.size),
@@ -72,18 +76,14 @@ impl Load {
     }
 
     /// What one connection does.
-    pub(crate) fn pipeline(self: &Arc<Self>) -> Pipeline<Bytes, Bytes> {
+    fn pipeline(self: &Arc<Self>) -> Pipeline<Checked, Bytes> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let echo = Echo::new(Arc::clone(self), number);
-        if self.settings.framed {
-            Pipeline::new(LengthField::u32()).handler(echo)
-        } else {
-            Pipeline::raw().handler(echo)
-        }
+        let check = Check::new(self.pattern.stream(number), self.settings.framed);
+        Pipeline::new(check).handler(Echo::new(Arc::clone(self), number))
     }
 
     /// Begins the next phase; a connection notices when it is next called.
-    pub(crate) fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 

@@ -15,7 +15,7 @@ type Nanos = Histogram<u64>;
 
 /// What the connections of one worker have measured; on cache lines of its own.
 #[repr(align(128))]
-pub(crate) struct Tally {
+pub(super) struct Tally {
     messages: u64,
     latencies: Nanos,
 }
@@ -33,7 +33,7 @@ impl Tally {
 }
 
 /// A tally for each worker. Only that worker locks it while messages flow.
-pub(crate) struct Tallies(Vec<Mutex<Tally>>);
+pub(super) struct Tallies(Vec<Mutex<Tally>>);
 
 impl Tallies {
     pub(super) fn new(workers: usize) -> Self {
@@ -49,12 +49,12 @@ impl Tallies {
     }
 
     /// Messages that have come back so far.
-    pub(crate) fn messages(&self) -> u64 {
+    pub(super) fn messages(&self) -> u64 {
         self.0.iter().map(|tally| lock(tally).messages).sum()
     }
 
     /// How long they took.
-    pub(crate) fn latencies(&self) -> Nanos {
+    pub(super) fn latencies(&self) -> Nanos {
         let mut sum = no_latencies();
         self.0
             .iter()
@@ -73,11 +73,11 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
 
 /// The figures of one run.
 pub(crate) struct Report {
-    pub(crate) messages: u64,
-    pub(crate) elapsed: Duration,
+    pub(super) messages: u64,
+    pub(super) elapsed: Duration,
     /// Bytes of one message, without its length.
-    pub(crate) size: usize,
-    pub(crate) latencies: Nanos,
+    pub(super) size: usize,
+    pub(super) latencies: Nanos,
 }
 
 impl Report {

@@ -1,0 +1,540 @@
+//! What lies between the workers of a world: sockets, bytes in flight, time and chance.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::listener::Listeners;
+use super::pipe::{Parcel, Pipe};
+use super::random::{Random, mix};
+use super::socket::{Phase, Socket, SocketId};
+use super::temper::Temper;
+use crate::address::{Address, Peer, Place};
+use crate::clock::{Clock, Instant};
+use crate::connection::Service;
+use crate::id::Key;
+use crate::options::Options;
+use crate::transport::{Arrival, Readiness};
+
+/// Pieces that one write may be cut into on its way.
+const PARCELS_MAX: usize = 3;
+
+/// A worker's hold on a socket.
+#[derive(Debug)]
+pub(super) struct Stream(SocketId);
+
+/// Something that happens at a moment of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// The oldest parcel on its way to a socket arrives.
+    Parcel(SocketId),
+    /// A connect arrives where it was dialled.
+    Syn(SocketId),
+    /// The answer to a connect arrives.
+    SynAck(SocketId),
+}
+
+/// What leaves a trace.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trace {
+    Turn,
+    Pool,
+    Accept,
+    Connect,
+    Arrive,
+    Tell,
+    Read,
+    Write,
+    Shutdown,
+    Close,
+}
+
+/// What waits for one worker.
+#[derive(Default)]
+struct Desk {
+    /// Sockets with news.
+    listed: Vec<SocketId>,
+    /// Events for sockets that have gone meanwhile.
+    stale: Vec<Readiness>,
+    arrivals: VecDeque<Arrival<Stream>>,
+}
+
+/// The network of a world, below its workers.
+///
+/// Whatever is left to chance is chosen here, and leaves a trace: runs with the same trace were the same.
+pub(super) struct Fabric {
+    pub(super) random: Random,
+    pub(super) temper: Temper,
+    pub(super) listeners: Listeners,
+    clock: Clock,
+    trace: u64,
+    sockets: BTreeMap<SocketId, Socket>,
+    due: BinaryHeap<Reverse<(Instant, u64, Due)>>,
+    desks: Vec<Desk>,
+    /// Numbers given out to sockets, and to what is due, so that it stays in order.
+    numbers: u64,
+}
+
+/// Time and trace.
+impl Fabric {
+    pub(super) fn new(mut random: Random, clock: Clock, workers: usize) -> Self {
+        Self {
+            temper: Temper::draw(&mut random),
+            random,
+            listeners: Listeners::new(),
+            clock,
+            trace: 0,
+            sockets: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            desks: (0..workers).map(|_| Desk::default()).collect(),
+            numbers: 0,
+        }
+    }
+
+    /// Leaves a trace of what has happened, to whom, and how much.
+    pub(super) fn note(&mut self, what: Trace, who: u64, count: usize) {
+        let words = [what as u64, who, count as u64, self.clock.now().as_nanos()];
+        for word in words {
+            self.trace = mix(self.trace.rotate_left(7) ^ word);
+        }
+    }
+
+    fn note_bytes(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.trace = mix(self.trace.rotate_left(7) ^ u64::from_le_bytes(word));
+        }
+    }
+
+    pub(super) fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Lets something happen after a delay; things of one socket stay in order.
+    fn schedule(&mut self, due: Due) {
+        let delay = self.temper.delay(&mut self.random);
+        let mut at = self.clock.now() + delay;
+        if let Due::Parcel(id) = due
+            && let Some(socket) = self.sockets.get_mut(&id)
+        {
+            at = at.max(socket.arrives_last);
+            socket.arrives_last = at;
+        }
+        let number = self.number();
+        self.due.push(Reverse((at, number, due)));
+    }
+
+    /// When the next thing happens by itself.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Whether something happens at this moment.
+    pub(super) fn is_due(&self) -> bool {
+        self.next_due().is_some_and(|at| at <= self.clock.now())
+    }
+
+    /// Lets the next thing happen.
+    pub(super) fn happen(&mut self) {
+        let Some(Reverse((_, number, due))) = self.due.pop() else {
+            return;
+        };
+        self.note(Trace::Arrive, number, 0);
+        match due {
+            Due::Parcel(id) => self.arrive(id),
+            Due::Syn(id) => self.syn(id),
+            Due::SynAck(id) => {
+                if let Some(socket) = self.sockets.get_mut(&id) {
+                    socket.phase = Phase::Connected;
+                }
+                self.list(id);
+            }
+        }
+    }
+}
+
+/// Connects.
+impl Fabric {
+    /// Begins a connect.
+    pub(super) fn connect(&mut self, to: &Place, options: &Options) -> (Stream, Peer) {
+        let addresses = match to {
+            Place::Inet(address) => {
+                let local = SocketAddr::new(address.ip(), self.listeners.free_port());
+                Peer::new(Address::Inet(*address), Address::Inet(local))
+            }
+            Place::Unix(_) => Peer::new(Address::Unix, Address::Unix),
+        };
+        let closes_hard = options.linger.is_some_and(|linger| linger.is_zero());
+        let id = self.add(addresses, closes_hard);
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.dialled = Some(to.clone());
+        }
+        self.note(Trace::Connect, id, 0);
+        self.schedule(Due::Syn(id));
+        (Stream(id), addresses)
+    }
+
+    fn add(&mut self, addresses: Peer, closes_hard: bool) -> SocketId {
+        let id = self.number();
+        let capacity = self.temper.capacity(&mut self.random);
+        let socket = Socket::new(addresses, Pipe::new(capacity), closes_hard);
+        self.sockets.insert(id, socket);
+        id
+    }
+
+    /// A connect arrives: there is a listener with room, or it is refused.
+    fn syn(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        let addresses = Peer::new(socket.addresses.local, socket.addresses.address);
+        let place = socket.dialled.take();
+        let listener = place.as_ref().and_then(|place| self.listeners.at(place));
+        let Some(closes_hard) = listener.map(|listener| listener.closes_hard) else {
+            socket.phase = Phase::Refused;
+            socket.fail(io::ErrorKind::ConnectionRefused);
+            return self.list(id);
+        };
+        let other = self.add(addresses, closes_hard);
+        self.pair(id, other);
+        let listener = place.as_ref().and_then(|place| self.listeners.at(place));
+        if listener.is_some_and(|listener| listener.keep(other)) {
+            self.schedule(Due::SynAck(id));
+        } else {
+            // As Linux does: a full backlog answers nothing, and the connect times out.
+            self.sockets.remove(&other);
+        }
+    }
+
+    fn pair(&mut self, client: SocketId, server: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(&client) {
+            socket.other = Some(server);
+        }
+        if let Some(socket) = self.sockets.get_mut(&server) {
+            socket.other = Some(client);
+            socket.phase = Phase::Connected;
+        }
+    }
+
+    /// Accepts from one of the listeners that have somebody, and hands the socket to a worker.
+    pub(super) fn accept(&mut self, nth: usize, worker: usize) -> Option<Arc<Service>> {
+        let (id, service) = self.listeners.accept(nth)?;
+        self.note(Trace::Accept, id, worker);
+        let arrival = Arrival {
+            stream: Stream(id),
+            peer: self.sockets.get(&id)?.addresses,
+            service: Arc::clone(&service),
+            connect_timeout: None,
+        };
+        self.hand_over(worker, arrival);
+        Some(service)
+    }
+
+    pub(super) fn hand_over(&mut self, worker: usize, arrival: Arrival<Stream>) {
+        self.desks[worker].arrivals.push_back(arrival);
+    }
+
+    pub(super) fn arrival(&mut self, worker: usize) -> Option<Arrival<Stream>> {
+        self.desks[worker].arrivals.pop_front()
+    }
+
+    /// Resets sockets that nobody accepts any more.
+    pub(super) fn turn_away(&mut self, sockets: Vec<SocketId>) {
+        for id in sockets {
+            self.break_off(id);
+        }
+    }
+}
+
+/// Readiness.
+impl Fabric {
+    pub(super) fn register(&mut self, stream: &Stream, worker: usize, key: Key, writable: bool) {
+        if let Some(socket) = self.sockets.get_mut(&stream.0) {
+            socket.register(worker, key, writable);
+        }
+        self.list(stream.0);
+    }
+
+    /// Puts a socket on its worker's list, if there is news of it.
+    fn list(&mut self, id: SocketId) {
+        let room = self.room(id);
+        let Some(socket) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        if let Some((worker, _)) = socket.home
+            && !socket.listed
+            && socket.has_news(room)
+        {
+            socket.listed = true;
+            self.desks[worker].listed.push(id);
+        }
+    }
+
+    /// Bytes that a socket may send. Where the other end has gone, they are thrown away there.
+    fn room(&self, id: SocketId) -> usize {
+        let other = self.sockets.get(&id).and_then(|socket| socket.other);
+        match other.and_then(|other| self.sockets.get(&other)) {
+            Some(other) => other.incoming.room(),
+            None => usize::MAX,
+        }
+    }
+
+    pub(super) fn has_events(&self, worker: usize) -> bool {
+        let desk = &self.desks[worker];
+        !desk.listed.is_empty() || !desk.stale.is_empty()
+    }
+
+    /// Tells a worker its events, in any order; some come later.
+    pub(super) fn tell(&mut self, worker: usize, events: &mut Vec<Readiness>) {
+        let desk = &mut self.desks[worker];
+        events.append(&mut desk.stale);
+        let mut listed = std::mem::take(&mut desk.listed);
+        self.random.shuffle(&mut listed);
+        for id in listed {
+            if self.random.once_in(self.temper.late) {
+                self.desks[worker].listed.push(id);
+                continue;
+            }
+            let all = self.random.once_in(self.temper.chatty);
+            let room = self.room(id);
+            let Some(socket) = self.sockets.get_mut(&id) else {
+                continue;
+            };
+            socket.listed = false;
+            events.extend(socket.tell(room, all));
+        }
+        if self.random.once_in(self.temper.spurious) {
+            events.extend(self.tell_what_is_not(worker));
+        }
+        self.note(Trace::Tell, worker as u64, events.len());
+    }
+
+    /// An event of some socket that says nothing.
+    fn tell_what_is_not(&mut self, worker: usize) -> Option<Readiness> {
+        let homes = self.sockets.values().filter_map(|socket| socket.home);
+        let keys: Vec<_> = homes.filter(|home| home.0 == worker).collect();
+        let (_, key) = *keys.get(self.random.below(keys.len().max(1)))?;
+        Some(Readiness {
+            key,
+            readable: self.random.once_in(2),
+            writable: self.random.once_in(2),
+            read_closed: false,
+            error: false,
+        })
+    }
+}
+
+/// Bytes.
+impl Fabric {
+    pub(super) fn finish_connect(&self, stream: &Stream) -> io::Result<Option<Peer>> {
+        let socket = self.sockets.get(&stream.0).ok_or_else(gone)?;
+        match socket.phase {
+            Phase::Connecting => Ok(None),
+            Phase::Connected => Ok(Some(socket.addresses)),
+            Phase::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    pub(super) fn take_error(&mut self, stream: &Stream) -> Option<io::Error> {
+        self.sockets.get_mut(&stream.0)?.take_error()
+    }
+
+    pub(super) fn read(&mut self, stream: &Stream, into: &mut [u8]) -> io::Result<usize> {
+        let id = stream.0;
+        let socket = self.sockets.get_mut(&id).ok_or_else(gone)?;
+        let unread = socket.incoming.unread();
+        if unread == 0 {
+            if let Some(error) = socket.take_error() {
+                return Err(error);
+            }
+            if socket.is_readable() {
+                return Ok(0);
+            }
+        }
+        if unread == 0 || self.random.once_in(self.temper.would_block) {
+            socket.arm_read();
+            self.list(id);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut most = into.len();
+        if self.random.once_in(self.temper.short) {
+            most = self.random.between(1, most.min(unread));
+        }
+        let count = socket.incoming.read(&mut into[..most]);
+        if count < into.len() {
+            socket.arm_read();
+        }
+        let other = socket.other;
+        self.note(Trace::Read, id, count);
+        self.note_bytes(&into[..count]);
+        self.list(id);
+        self.list_other(other);
+        Ok(count)
+    }
+
+    fn list_other(&mut self, other: Option<SocketId>) {
+        if let Some(other) = other {
+            self.list(other);
+        }
+    }
+
+    pub(super) fn write(&mut self, stream: &Stream, from: &[IoSlice<'_>]) -> io::Result<usize> {
+        let id = stream.0;
+        let room = self.room(id);
+        let socket = self.sockets.get_mut(&id).ok_or_else(gone)?;
+        if let Some(error) = socket.take_error() {
+            return Err(error);
+        }
+        if socket.is_reset() || socket.fin_sent {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if room == 0 || self.random.once_in(self.temper.would_block) {
+            socket.arm_write();
+            self.list(id);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let offered: usize = from.iter().map(|slice| slice.len()).sum();
+        let mut count = offered.min(room);
+        if count > 1 && self.random.once_in(self.temper.short) {
+            count = self.random.between(1, count);
+        }
+        if count < offered {
+            socket.arm_write();
+        }
+        let mut bytes = Vec::with_capacity(count);
+        for slice in from {
+            let wanted = slice.len().min(count - bytes.len());
+            bytes.extend_from_slice(&slice[..wanted]);
+        }
+        self.note(Trace::Write, id, count);
+        self.send_bytes(id, bytes);
+        self.list(id);
+        Ok(count)
+    }
+
+    /// Sends bytes off in a few pieces.
+    fn send_bytes(&mut self, from: SocketId, mut bytes: Vec<u8>) {
+        for _ in 1..self.random.between(1, PARCELS_MAX) {
+            if bytes.len() < 2 {
+                break;
+            }
+            let rest = bytes.split_off(self.random.between(1, bytes.len() - 1));
+            self.send(from, Parcel::Bytes(std::mem::replace(&mut bytes, rest)));
+        }
+        self.send(from, Parcel::Bytes(bytes));
+    }
+
+    /// Sends a parcel to the other end. Where that has gone, what comes back is a reset.
+    fn send(&mut self, from: SocketId, parcel: Parcel) {
+        let other = self.sockets.get(&from).and_then(|socket| socket.other);
+        let Some(other) = other else { return };
+        if let Some(socket) = self.sockets.get_mut(&other) {
+            socket.incoming.send(parcel);
+            self.schedule(Due::Parcel(other));
+        } else if matches!(parcel, Parcel::Bytes(_))
+            && let Some(socket) = self.sockets.get_mut(&from)
+        {
+            socket.incoming.send(Parcel::Reset);
+            self.schedule(Due::Parcel(from));
+        }
+    }
+
+    /// The oldest parcel on its way to a socket arrives.
+    fn arrive(&mut self, id: SocketId) {
+        let loses_unread = self.random.once_in(2);
+        let Some(socket) = self.sockets.get_mut(&id) else {
+            return;
+        };
+        if socket.incoming.arrive() {
+            socket.incoming.lose_in_flight();
+            if loses_unread {
+                // Not on Linux, but other systems drop what was not read.
+                socket.incoming.lose_unread();
+            }
+            socket.fail(io::ErrorKind::ConnectionReset);
+        }
+        self.list(id);
+    }
+}
+
+/// Ends.
+impl Fabric {
+    pub(super) fn shutdown_write(&mut self, stream: &Stream) -> io::Result<()> {
+        let socket = self.sockets.get_mut(&stream.0).ok_or_else(gone)?;
+        if socket.is_reset() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        if !std::mem::replace(&mut socket.fin_sent, true) {
+            self.send(stream.0, Parcel::Fin);
+        }
+        self.note(Trace::Shutdown, stream.0, 0);
+        Ok(())
+    }
+
+    /// Closes a socket as a kernel does: with a FIN, or with a reset when bytes were not read.
+    pub(super) fn close(&mut self, stream: &Stream) {
+        let id = stream.0;
+        self.note(Trace::Close, id, 0);
+        let Some(socket) = self.sockets.get(&id) else {
+            return;
+        };
+        let (carries, fin_sent) = (socket.incoming.is_carrying(), socket.fin_sent);
+        if socket.closes_hard || socket.incoming.unread() > 0 {
+            return self.break_off(id);
+        }
+        if !fin_sent {
+            self.send(id, Parcel::Fin);
+        }
+        if carries {
+            // What arrives from now on finds nobody.
+            self.send(id, Parcel::Reset);
+        }
+        self.remove(id);
+    }
+
+    /// Closes a socket with a reset.
+    fn break_off(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get(&id) else {
+            return;
+        };
+        if let Some(other) = socket.other
+            && self.random.once_in(2)
+            && let Some(other) = self.sockets.get_mut(&other)
+        {
+            // What the kernel had not sent yet.
+            other.incoming.lose_in_flight();
+        }
+        self.send(id, Parcel::Reset);
+        self.remove(id);
+    }
+
+    fn remove(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.remove(&id) else {
+            return;
+        };
+        if let Some((worker, key)) = socket.home
+            && self.random.once_in(self.temper.late)
+        {
+            self.desks[worker].stale.push(Readiness {
+                key,
+                readable: true,
+                writable: true,
+                read_closed: false,
+                error: false,
+            });
+        }
+        self.list_other(socket.other);
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}

@@ -1,0 +1,239 @@
+//! The network of a world, as servers and clients see it.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::fabric::Fabric;
+use super::listener::ListenerId;
+use super::world;
+use crate::address::Place;
+use crate::clock::{Clock, Instant};
+use crate::connection::Service;
+use crate::error::{Error, ErrorKind};
+use crate::executor::{Executor, Roster};
+use crate::mailbox::{Command, Mailbox};
+use crate::net::{Listening, Network, ShutdownReport};
+use crate::options::Options;
+use crate::stats::{Stats, WorkerStats};
+use crate::sync::lock;
+use crate::transport::Arrival;
+
+/// One worker, as seen from outside.
+pub(super) struct Door {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) stats: Arc<WorkerStats>,
+}
+
+/// What a world shares with the servers and clients in it.
+pub(super) struct MemoryNetwork {
+    pub(super) clock: Clock,
+    pub(super) fabric: Arc<Mutex<Fabric>>,
+    pub(super) roster: Roster,
+    pub(super) doors: Vec<Door>,
+    next: AtomicUsize,
+    /// Services that are to be cut off at a moment, because nobody could wait for them.
+    aborts: Mutex<Vec<(Instant, Arc<Service>)>>,
+    over: AtomicBool,
+}
+
+impl MemoryNetwork {
+    pub(super) fn new(
+        clock: Clock,
+        fabric: Arc<Mutex<Fabric>>,
+        roster: Roster,
+        doors: Vec<Door>,
+    ) -> Self {
+        Self {
+            clock,
+            fabric,
+            roster,
+            doors,
+            next: AtomicUsize::new(0),
+            aborts: Mutex::default(),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn fabric(&self) -> MutexGuard<'_, Fabric> {
+        lock(&self.fabric)
+    }
+
+    /// The next worker, in turn.
+    fn next_worker(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len()
+    }
+
+    /// Does the acceptor's part: takes in who waits longest at one of the busy listeners.
+    pub(super) fn accept(&self, nth: usize) {
+        let worker = self.next_worker();
+        let Some(service) = self.fabric().accept(nth, worker) else {
+            return;
+        };
+        service.enter();
+        self.announce(worker);
+    }
+
+    fn announce(&self, worker: usize) {
+        let door = &self.doors[worker];
+        door.stats.connections.enter();
+        door.mailbox.push(Command::Arrivals);
+    }
+
+    pub(super) fn tell_workers(&self, command: Command) {
+        for door in &self.doors {
+            door.mailbox.push(command);
+        }
+    }
+
+    /// Lets nobody in any more, and tells the workers.
+    pub(super) fn begin_end(&self, service: &Service) {
+        service.end();
+        let mut fabric = self.fabric();
+        let waited = fabric.listeners.unbind_ended();
+        fabric.turn_away(waited);
+        drop(fabric);
+        self.tell_workers(Command::Shutdown);
+    }
+
+    /// Closes what is left; answers how many that were.
+    pub(super) fn abort(&self, service: &Service) -> usize {
+        let left = service.abort();
+        self.tell_workers(Command::Shutdown);
+        left
+    }
+
+    /// When the next service is to be cut off.
+    pub(super) fn next_abort(&self) -> Option<Instant> {
+        lock(&self.aborts).iter().map(|(at, _)| *at).min()
+    }
+
+    /// Cuts off the services whose time has come.
+    pub(super) fn abort_due(&self, now: Instant) {
+        let mut due = Vec::new();
+        lock(&self.aborts).retain(|(at, service)| {
+            if *at <= now {
+                due.push(Arc::clone(service));
+            }
+            *at > now
+        });
+        for service in due {
+            self.abort(&service);
+        }
+    }
+
+    /// The world has ended: nothing is connected any more.
+    pub(super) fn end_world(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    fn refuse_when_over(&self) -> Result<(), Error> {
+        match self.over.load(Ordering::Relaxed) {
+            true => Err(Error::new(ErrorKind::Closed, "the world has ended")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A place in memory that is bound; freed when it is dropped unserved.
+struct MemoryBound {
+    id: ListenerId,
+    place: Place,
+    fabric: Arc<Mutex<Fabric>>,
+}
+
+impl Listening for MemoryBound {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+impl Drop for MemoryBound {
+    fn drop(&mut self) {
+        let mut fabric = lock(&self.fabric);
+        let waited = fabric.listeners.unbind_unserved(self.id);
+        fabric.turn_away(waited);
+    }
+}
+
+impl Network for MemoryNetwork {
+    fn bind(&self, at: &Place, options: &Options) -> Result<Box<dyn Listening>, Error> {
+        self.refuse_when_over()?;
+        let (id, place) = self.fabric().listeners.bind(at, options)?;
+        let fabric = Arc::clone(&self.fabric);
+        Ok(Box::new(MemoryBound { id, place, fabric }))
+    }
+
+    fn serve(
+        &self,
+        listening: Vec<Box<dyn Listening>>,
+        service: &Arc<Service>,
+    ) -> Result<(), Error> {
+        for listening in listening {
+            let bound = listening.into_any().downcast::<MemoryBound>();
+            let bound = bound.map_err(|_| {
+                Error::new(ErrorKind::Misuse, "a listener of another network was given")
+            })?;
+            self.fabric().listeners.serve(bound.id, service);
+        }
+        Ok(())
+    }
+
+    fn connect(&self, to: &Place, service: &Arc<Service>, timeout: Duration) -> Result<(), Error> {
+        self.refuse_when_over()?;
+        let worker = self.next_worker();
+        let mut fabric = self.fabric();
+        let (stream, peer) = fabric.connect(to, &service.options);
+        service.enter();
+        let arrival = Arrival {
+            stream,
+            peer,
+            service: Arc::clone(service),
+            connect_timeout: Some(timeout),
+        };
+        fabric.hand_over(worker, arrival);
+        drop(fabric);
+        self.announce(worker);
+        Ok(())
+    }
+
+    fn executor(&self, _: usize) -> Executor {
+        self.roster.executor()
+    }
+
+    /// Runs the world until the service has ended. Where that cannot be, in a callback or on another
+    /// thread, it returns at once, and the service ends as the world goes on.
+    fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport {
+        let start = self.clock.now();
+        let before = service.active();
+        self.begin_end(service);
+        let deadline = start + timeout;
+        let mut aborted = 0;
+        match world::run_world_of(self, deadline, || service.active() == 0) {
+            Some(true) => {}
+            Some(false) => {
+                aborted = self.abort(service);
+                world::run_world_of(self, deadline, || service.active() == 0);
+            }
+            None => lock(&self.aborts).push((deadline, Arc::clone(service))),
+        }
+        ShutdownReport {
+            drained: before.saturating_sub(service.active().max(aborted)),
+            aborted,
+            elapsed: self.clock.now().since(start),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        for door in &self.doors {
+            stats.add_worker(&door.stats);
+        }
+        stats
+    }
+}

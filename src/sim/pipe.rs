@@ -1,0 +1,100 @@
+//! One direction of a connection in memory.
+
+use std::collections::VecDeque;
+
+/// What one side has sent the other.
+#[derive(Debug)]
+pub(super) enum Parcel {
+    Bytes(Vec<u8>),
+    /// The end of what is sent.
+    Fin,
+    /// The connection is broken off.
+    Reset,
+}
+
+/// Bytes on their way to one socket, and bytes that wait there to be read.
+///
+/// Invariant: parcels arrive in the order in which they were sent.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    in_flight: VecDeque<Parcel>,
+    in_flight_bytes: usize,
+    received: VecDeque<u8>,
+    capacity: usize,
+    /// The FIN has arrived.
+    pub(super) fin: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            received: VecDeque::new(),
+            capacity,
+            fin: false,
+        }
+    }
+
+    /// Bytes that may be sent at this moment.
+    pub(super) fn room(&self) -> usize {
+        self.capacity
+            .saturating_sub(self.in_flight_bytes + self.received.len())
+    }
+
+    /// Bytes that wait to be read.
+    pub(super) fn unread(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether bytes are on their way.
+    pub(super) fn is_carrying(&self) -> bool {
+        self.in_flight_bytes > 0
+    }
+
+    pub(super) fn send(&mut self, parcel: Parcel) {
+        if let Parcel::Bytes(bytes) = &parcel {
+            self.in_flight_bytes += bytes.len();
+        }
+        self.in_flight.push_back(parcel);
+    }
+
+    /// The oldest parcel arrives; `true` when it is a reset.
+    pub(super) fn arrive(&mut self) -> bool {
+        match self.in_flight.pop_front() {
+            Some(Parcel::Bytes(bytes)) => {
+                self.in_flight_bytes -= bytes.len();
+                self.received.extend(bytes);
+                false
+            }
+            Some(Parcel::Fin) => {
+                self.fin = true;
+                false
+            }
+            Some(Parcel::Reset) => true,
+            None => false,
+        }
+    }
+
+    /// Moves the oldest unread bytes into `into`.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> usize {
+        let count = into.len().min(self.received.len());
+        let (front, back) = self.received.as_slices();
+        let first = front.len().min(count);
+        into[..first].copy_from_slice(&front[..first]);
+        into[first..count].copy_from_slice(&back[..count - first]);
+        self.received.drain(..count);
+        count
+    }
+
+    /// What is on its way is lost.
+    pub(super) fn lose_in_flight(&mut self) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+
+    /// What was not read is lost.
+    pub(super) fn lose_unread(&mut self) {
+        self.received.clear();
+    }
+}
