@@ -15,6 +15,7 @@ mod runner;
 mod server;
 mod statistics;
 mod sys;
+mod timer_case;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -144,12 +145,15 @@ impl RunArgs {
         })
     }
 
+    fn is_full(&self) -> bool {
+        !self.quick && self.case.is_empty() && self.only.is_empty()
+    }
+
     /// A partial run never overwrites the committed results.
     fn folder(&self) -> PathBuf {
-        let is_full = !self.quick && self.case.is_empty() && self.only.is_empty();
         match &self.out {
             Some(folder) => folder.clone(),
-            None if is_full => Path::new(env!("CARGO_MANIFEST_DIR")).join("../results"),
+            None if self.is_full() => Path::new(env!("CARGO_MANIFEST_DIR")).join("../results"),
             None => {
                 let own = std::env::current_exe().unwrap_or_default();
                 own.with_file_name("versus-results")
@@ -179,9 +183,14 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         plan.rounds, plan.bench.server_core, plan.bench.load_core
     );
     eprintln!(
-        "{}\n{settings}\nAbout {:.0} min.",
+        "{}\n{settings}\nAbout {:.0} min{}.",
         machine.words(),
-        (plan.seconds()? / 60.0).ceil()
+        (plan.seconds()? / 60.0).ceil().max(1.0),
+        if args.is_full() {
+            "; with `--quick` about one, and with `--case NAME` for a part of it (`--list` shows all)"
+        } else {
+            ""
+        }
     );
     let outcomes = plan.run(|bar, outcome| {
         if !args.json {
@@ -225,6 +234,11 @@ fn list() {
             println!("{:23}goal of {}: {}", "", goal.of, goal.words());
         }
     }
+    println!(
+        "  {:<20} what a timer costs, in {} structures and without a server",
+        "timers",
+        timers::STRUCTURES.len()
+    );
     println!("\nServers:");
     for rival in RIVALS {
         let missing = rival.missing(server::Mode::Raw);

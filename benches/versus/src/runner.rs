@@ -14,6 +14,7 @@ use crate::outcome::{Entry, Outcome, Skipped};
 use crate::probe::{Tool, callgrind_missing};
 use crate::rival::{self, Rival};
 use crate::statistics;
+use crate::timer_case;
 
 /// What is to be run.
 #[derive(Debug)]
@@ -35,10 +36,10 @@ impl Plan {
     /// The cases that were asked for.
     pub fn cases(&self) -> Result<Vec<&'static Case>> {
         for name in &self.cases {
-            if !CASES
+            let is_case = CASES
                 .iter()
-                .any(|case| case.name.starts_with(name.as_str()))
-            {
+                .any(|case| case.name.starts_with(name.as_str()));
+            if !is_case && !timer_case::is_named(name) {
                 bail!("there is no case {name}; --list shows them");
             }
         }
@@ -71,6 +72,12 @@ impl Plan {
         Ok((present, skipped))
     }
 
+    /// Whether the case without servers was asked for.
+    fn has_timers(&self) -> bool {
+        let is_whole = self.cases.is_empty() && self.servers.is_empty();
+        is_whole || self.cases.iter().any(|name| timer_case::is_named(name))
+    }
+
     fn rounds(&self, case: &Case) -> usize {
         self.rounds.min(case.rounds_max)
     }
@@ -97,12 +104,21 @@ impl Plan {
         for case in &cases {
             runs += self.servers(case)?.0.len() * self.rounds(case);
         }
+        if self.has_timers() {
+            runs += timer_case::runs(self.rounds);
+        }
         let bar = progress_bar(runs as u64);
         let mut outcomes = Vec::new();
         for case in cases {
             let outcome = self.run_case(case, &bar)?;
             show(&bar, &outcome);
             outcomes.push(outcome);
+        }
+        if self.has_timers() {
+            for outcome in timer_case::run(self.rounds, self.bench.server_core, &bar)? {
+                show(&bar, &outcome);
+                outcomes.push(outcome);
+            }
         }
         bar.finish_and_clear();
         Ok(outcomes)

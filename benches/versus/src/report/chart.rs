@@ -11,16 +11,17 @@ use crate::case::CASES;
 use crate::metric::Metric;
 use crate::outcome::Outcome;
 use crate::statistics::Interval;
+use crate::timer_case;
 
 const WIDTH: u32 = 900;
 
 /// A server's colour, the same in every chart: Wong's palette, told apart by colour-blind readers too.
 fn color(server: &str) -> RGBColor {
     match server {
-        "netwheel" => RGBColor(213, 94, 0),
+        "netwheel" | "wheel" => RGBColor(213, 94, 0),
         "tokio" => RGBColor(0, 114, 178),
         "tokio-64k" | "tokio-batch" | "tokio-crossbeam" => RGBColor(86, 180, 233),
-        "c" => RGBColor(0, 158, 115),
+        "c" | "heap" => RGBColor(0, 158, 115),
         "libuv" => RGBColor(204, 121, 167),
         "netty" => RGBColor(150, 150, 150),
         "go" => RGBColor(90, 90, 90),
@@ -38,18 +39,11 @@ pub fn draw_all(outcomes: &[Outcome], folder: &Path) -> Result<Vec<&'static str>
         draw_ratios(&ratios, &folder.join("versus-ratios.svg")).map_err(failed)?;
         drawn.push("versus-ratios.svg");
     }
-    for (metric, unit, name) in [
-        (
-            Metric::Cpu,
-            "us of server CPU per message",
-            "versus-connections-cpu.svg",
-        ),
-        (Metric::P99, "us at p99", "versus-connections-p99.svg"),
-    ] {
-        let lines = growth_lines(outcomes, metric);
-        if lines.values().any(|points| points.len() > 1) {
-            draw_growth(&lines, unit, &folder.join(name)).map_err(failed)?;
-            drawn.push(name);
+    for growth in &GROWTHS {
+        let lines = growth.lines(outcomes);
+        if !lines.is_empty() {
+            draw_growth(growth, &lines, &folder.join(growth.file)).map_err(failed)?;
+            drawn.push(growth.file);
         }
     }
     Ok(drawn)
@@ -149,54 +143,103 @@ fn plain(value: f64) -> String {
     }
 }
 
+/// A chart of how the same work's cost grows with the number of something.
+struct Growth {
+    file: &'static str,
+    caption: &'static str,
+    /// What there is more and more of, and how many in the case of an outcome.
+    of: &'static str,
+    count: fn(&Outcome) -> Option<usize>,
+    metric: Metric,
+    /// What a figure is divided by to be in `unit`.
+    scale: f64,
+    unit: &'static str,
+}
+
+const GROWTHS: [Growth; 3] = [
+    Growth {
+        file: "versus-connections-cpu.svg",
+        caption: "raw ping-pong of 64 B over the number of connections",
+        of: "connections",
+        count: connections,
+        metric: Metric::Cpu,
+        scale: 1e3,
+        unit: "us of server CPU per message",
+    },
+    Growth {
+        file: "versus-connections-p99.svg",
+        caption: "raw ping-pong of 64 B over the number of connections",
+        of: "connections",
+        count: connections,
+        metric: Metric::P99,
+        scale: 1.0,
+        unit: "us at p99",
+    },
+    Growth {
+        file: "versus-timers.svg",
+        caption: "a timer from arming to its end, nine of ten cancelled, over the number armed",
+        of: "timers",
+        count: timer_case::count,
+        metric: Metric::Cpu,
+        scale: 1.0,
+        unit: "ns of CPU per timer",
+    },
+];
+
+fn connections(outcome: &Outcome) -> Option<usize> {
+    CASES.iter().find(|case| case.name == outcome.case)?.growth
+}
+
 type Lines = BTreeMap<&'static str, Vec<(f64, f64)>>;
 
-/// By server, the medians over the number of connections, in microseconds.
-fn growth_lines(outcomes: &[Outcome], metric: Metric) -> Lines {
-    let mut lines = Lines::new();
-    for outcome in outcomes {
-        let case = CASES.iter().find(|case| case.name == outcome.case);
-        let Some(connections) = case.and_then(|case| case.growth) else {
-            continue;
-        };
-        for entry in &outcome.entries {
-            let scale = if metric == Metric::Cpu { 1e3 } else { 1.0 };
-            if let Some(value) = entry.median(metric) {
-                let points = lines.entry(entry.server).or_default();
-                points.push((connections as f64, value / scale));
+impl Growth {
+    /// By server, the medians over the count; of at least two counts.
+    fn lines(&self, outcomes: &[Outcome]) -> Lines {
+        let mut lines = Lines::new();
+        for outcome in outcomes {
+            let Some(count) = (self.count)(outcome) else {
+                continue;
+            };
+            for entry in &outcome.entries {
+                if let Some(value) = entry.median(self.metric) {
+                    let points = lines.entry(entry.server).or_default();
+                    points.push((count as f64, value / self.scale));
+                }
             }
         }
+        lines.retain(|_, points| points.len() > 1);
+        for points in lines.values_mut() {
+            points.sort_by(|one, other| one.0.total_cmp(&other.0));
+        }
+        lines
     }
-    lines.retain(|_, points| points.len() > 1);
-    for points in lines.values_mut() {
-        points.sort_by(|one, other| one.0.total_cmp(&other.0));
-    }
-    lines
 }
 
 /// A line per server; both axes are logarithmic.
-fn draw_growth(lines: &Lines, unit: &str, path: &Path) -> Drawn {
+fn draw_growth(growth: &Growth, lines: &Lines, path: &Path) -> Drawn {
     let root = SVGBackend::new(path, (WIDTH, 420)).into_drawing_area();
     root.fill(&WHITE)?;
     let points = || lines.values().flatten();
-    let most = points().map(|point| point.0).fold(1.0, f64::max);
+    let (least, most) = points().fold((f64::MAX, 0.0_f64), |(least, most), point| {
+        (least.min(point.0), most.max(point.0))
+    });
     let (low, high) = points().fold((f64::MAX, 0.0_f64), |(low, high), point| {
         (low.min(point.1), high.max(point.1))
     });
     let mut chart = ChartBuilder::on(&root)
-        .caption(
-            "raw ping-pong of 64 B over the number of connections",
-            ("sans-serif", 15),
-        )
+        .caption(growth.caption, ("sans-serif", 15))
         .x_label_area_size(40)
         .y_label_area_size(60)
         .margin(10)
         .margin_right(30)
-        .build_cartesian_2d((1.0..most).log_scale(), (low * 0.8..high * 1.2).log_scale())?;
+        .build_cartesian_2d(
+            (least..most).log_scale(),
+            (low * 0.8..high * 1.2).log_scale(),
+        )?;
     chart
         .configure_mesh()
-        .x_desc("connections")
-        .y_desc(unit)
+        .x_desc(growth.of)
+        .y_desc(growth.unit)
         .x_label_formatter(&|value| plain(*value))
         .y_label_formatter(&|value| plain(*value))
         .draw()?;
