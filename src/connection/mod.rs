@@ -196,6 +196,7 @@ impl Connection {
         self.decoded = !self.state.stops_decoding();
         if !arrived.is_empty() && self.state.accepts_output() {
             // Copied, so that the worker's buffer is not pinned while the rest is on its way.
+            self.input = turn.spare.take_input();
             self.input.extend_from_slice(arrived);
         }
         self.progress(turn);
@@ -216,6 +217,8 @@ impl Connection {
         self.decoded = !self.state.stops_decoding();
         if !input.is_empty() {
             self.input = input;
+        } else if input.capacity() > 0 {
+            turn.spare.give_input(input);
         }
     }
 
