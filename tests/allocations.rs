@@ -1,0 +1,329 @@
+//! What a message costs the allocator once a connection is in its stride: nothing.
+//!
+//! One test, alone in its process, because the allocations of all threads are counted:
+//! ```text
+//! cargo test --test allocations -- --nocapture
+//! ```
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+mod util;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use crossbeam_channel::{Sender, bounded};
+use netwheel::codec::LengthField;
+use netwheel::{
+    Body, ConnectionHandle, Context, Failure, Flow, Framing, Handler, Pipeline, Result,
+    RunningServer, Stage, TrySendError,
+};
+use util::{PATIENCE, dial, end, frame, serve};
+
+const MESSAGES_TO_WARM_UP: usize = 1_000;
+/// Messages for one allocation that still count as none per message: a queue may grow once more.
+const MESSAGES_PER_STRAY: u64 = 1_000;
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// The system's allocator, which counts while it is told to.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count_one() {
+    if COUNTS.load(Ordering::Relaxed) {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "an allocator can be written in no other way, and this one only passes on"
+)]
+// SAFETY: every call goes on to the system's allocator as it came, so its promises are ours.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller's promises are passed on unchanged.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller's promises are passed on unchanged.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller's promises are passed on unchanged; the pointer came from the system's.
+        unsafe { System.realloc(pointer, layout, bytes) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on unchanged; the pointer came from the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// The allocations of all threads while `work` runs.
+fn allocations(work: impl FnOnce()) -> u64 {
+    ALLOCATIONS.store(0, Ordering::SeqCst);
+    COUNTS.store(true, Ordering::SeqCst);
+    work();
+    COUNTS.store(false, Ordering::SeqCst);
+    ALLOCATIONS.load(Ordering::SeqCst)
+}
+
+/// Sees every message, in and out.
+#[derive(Default)]
+struct Watch {
+    seen: u64,
+}
+
+impl<In: 'static, Out: 'static> Stage<In, Out> for Watch {
+    fn on_inbound(&mut self, _: &mut Context<'_, In, Out>, _: &mut In) -> Result<Flow> {
+        self.seen += 1;
+        Ok(Flow::Next)
+    }
+
+    fn on_outbound(&mut self, _: &mut Context<'_, In, Out>, _: &mut Out) -> Result<Flow> {
+        self.seen += 1;
+        Ok(Flow::Next)
+    }
+}
+
+/// A body that is read where it lies: so many bytes of one value.
+struct Fill;
+
+#[derive(Clone, Copy)]
+struct Filled {
+    value: u8,
+    bytes: usize,
+}
+
+impl Body for Fill {
+    type In = Filled;
+    type Out = Filled;
+
+    fn decode(&mut self, frame: &[u8]) -> Result<Filled> {
+        match frame {
+            [value, rest @ ..] if rest.iter().all(|byte| byte == value) => Ok(Filled {
+                value: *value,
+                bytes: frame.len(),
+            }),
+            _ => Err(Failure::msg("not of one value")),
+        }
+    }
+
+    fn encode(&mut self, out: Filled, dst: &mut Vec<u8>) -> Result<()> {
+        dst.resize(dst.len() + out.bytes, out.value);
+        Ok(())
+    }
+}
+
+/// Gives its handle to the test.
+struct Introduces(Sender<ConnectionHandle<Bytes>>);
+
+impl Handler<Bytes, Bytes> for Introduces {
+    fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> Result<()> {
+        Ok(self.0.send(cx.handle())?)
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_, Bytes, Bytes>, _: Bytes) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A blocking peer, which allocates nothing once it is made.
+struct Peer {
+    socket: TcpStream,
+    message: Vec<u8>,
+    batch: Vec<u8>,
+    answer: Vec<u8>,
+    depth: usize,
+}
+
+impl Peer {
+    fn new(server: &RunningServer, message: Vec<u8>, depth: usize) -> Self {
+        let batch = message.repeat(depth);
+        Self {
+            socket: dial(server.address()),
+            answer: vec![0; batch.len()],
+            message,
+            batch,
+            depth,
+        }
+    }
+
+    /// Sends `depth` messages at once and takes the answers, until there were so many messages.
+    fn ask(&mut self, messages: usize) {
+        for _ in 0..messages / self.depth {
+            self.socket.write_all(&self.batch).unwrap();
+            self.take(self.depth);
+        }
+    }
+
+    /// Takes so many messages, which must be the expected ones.
+    fn take(&mut self, messages: usize) {
+        let answer = &mut self.answer[..messages * self.message.len()];
+        self.socket.read_exact(answer).unwrap();
+        assert!(self.batch.starts_with(answer), "not what was sent");
+    }
+
+    /// Lets the handle send them, `depth` at once where it has room for them.
+    fn hear(&mut self, handle: &ConnectionHandle<Bytes>, message: &Bytes, messages: usize) {
+        for _ in 0..messages / self.depth {
+            let mut waiting = 0;
+            for _ in 0..self.depth {
+                if let Err(refused) = handle.try_send(message.clone()) {
+                    let TrySendError::Full(message) = refused else {
+                        panic!("the connection has closed");
+                    };
+                    self.take(std::mem::take(&mut waiting));
+                    self.wait_for_room(handle, message);
+                }
+                waiting += 1;
+            }
+            self.take(waiting);
+        }
+    }
+
+    /// The worker may still have to note that what has arrived here has left.
+    fn wait_for_room(&self, handle: &ConnectionHandle<Bytes>, mut message: Bytes) {
+        util::eventually("there is room", || {
+            match handle.try_send(std::mem::take(&mut message)) {
+                Ok(()) => true,
+                Err(TrySendError::Full(back)) => {
+                    message = back;
+                    false
+                }
+                Err(_) => panic!("the connection has closed"),
+            }
+        });
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    bytes: usize,
+    depth: usize,
+}
+
+impl Load {
+    /// Messages that are counted: fewer where each is a round trip, which takes the machine far longer.
+    const fn messages(self) -> usize {
+        if self.depth == 1 { 10_000 } else { 100_000 }
+    }
+
+    fn body(self) -> Vec<u8> {
+        vec![7; self.bytes]
+    }
+
+    /// Measures a server that answers every message with itself.
+    fn echoed(self, server: RunningServer, message: Vec<u8>) -> u64 {
+        let mut peer = Peer::new(&server, message, self.depth);
+        peer.ask(MESSAGES_TO_WARM_UP);
+        let count = allocations(|| peer.ask(self.messages()));
+        let (stats, least) = (server.stats(), (self.messages() / self.depth) as u64);
+        assert!(
+            stats.messages_in >= least && stats.messages_out >= least,
+            "{stats}"
+        );
+        drop(peer);
+        end(server);
+        count
+    }
+
+    fn raw(self) -> u64 {
+        let server = serve(1, |_| {
+            Pipeline::raw()
+                .stage("watch", Watch::default())
+                .handle(|cx, message| cx.write(message))
+        });
+        self.echoed(server, self.body())
+    }
+
+    fn framed_in_place(self) -> u64 {
+        let server = serve(1, |_| {
+            Pipeline::new(LengthField::u32().then(Fill))
+                .stage("watch", Watch::default())
+                .handle(|cx, message| cx.write(message))
+        });
+        self.echoed(server, frame(&self.body()))
+    }
+
+    fn framed_bytes(self) -> u64 {
+        let server = serve(1, |_| {
+            Pipeline::new(LengthField::u32())
+                .stage("watch", Watch::default())
+                .handle(|cx, message| cx.write(message))
+        });
+        self.echoed(server, frame(&self.body()))
+    }
+
+    /// Measures messages that this thread sends into the worker's.
+    fn through_a_handle(self) -> u64 {
+        let (introduce, handles) = bounded(1);
+        let server = serve(1, move |_| {
+            Pipeline::raw()
+                .stage("watch", Watch::default())
+                .handler(Introduces(introduce.clone()))
+        });
+        let mut peer = Peer::new(&server, self.body(), self.depth);
+        let handle = handles.recv_timeout(PATIENCE).expect("a connection");
+        let message = Bytes::from(self.body());
+        peer.hear(&handle, &message, MESSAGES_TO_WARM_UP);
+        let count = allocations(|| peer.hear(&handle, &message, self.messages()));
+        drop(peer);
+        end(server);
+        count
+    }
+}
+
+/// What is measured, by its name, and for how many messages there may be one allocation.
+type Row = (&'static str, fn(Load) -> u64, u64);
+
+const ROWS: [Row; 4] = [
+    ("raw", Load::raw, MESSAGES_PER_STRAY),
+    (
+        "framed, read in place",
+        Load::framed_in_place,
+        MESSAGES_PER_STRAY,
+    ),
+    // A large message may own memory of its own; small ones lie side by side.
+    ("framed, owned Bytes", Load::framed_bytes, 1),
+    (
+        "through a handle",
+        Load::through_a_handle,
+        MESSAGES_PER_STRAY,
+    ),
+];
+
+#[test]
+#[allow(clippy::print_stdout, reason = "the table is what the test is run for")]
+fn a_message_in_the_steady_state_allocates_nothing() {
+    let mut faults = Vec::new();
+    println!("per message, and in all, of so many messages:");
+    for (name, measure, messages_per_allocation) in ROWS {
+        for (bytes, depth) in [(64, 1), (64, 32), (4096, 1), (4096, 32)] {
+            let load = Load { bytes, depth };
+            let (count, messages) = (measure(load), load.messages());
+            let line = format!(
+                "{name:<22} {bytes:>4} B, depth {depth:>2}: {:>8.5} {count:>6} {messages:>7}",
+                count as f64 / messages as f64
+            );
+            println!("{line}");
+            if count * messages_per_allocation > messages as u64 {
+                faults.push(line);
+            }
+        }
+    }
+    assert!(faults.is_empty(), "more than allowed: {faults:#?}");
+}
