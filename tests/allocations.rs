@@ -219,7 +219,7 @@ struct Load {
 impl Load {
     /// Messages that are counted: fewer where each is a round trip, which takes the machine far longer.
     const fn messages(self) -> usize {
-        if self.depth == 1 { 20_000 } else { 100_000 }
+        if self.depth == 1 { 10_000 } else { 100_000 }
     }
 
     fn body(self) -> Vec<u8> {

@@ -202,6 +202,7 @@ impl Connection {
         });
         if !arrived.is_empty() && self.state.accepts_output() && !self.state.garbled {
             // Copied, so that the worker's buffer is not pinned while the rest is on its way.
+            self.input = turn.spare.take_input();
             self.input.extend_from_slice(arrived);
         }
         self.progress(turn);
@@ -221,6 +222,8 @@ impl Connection {
         });
         if !input.is_empty() && !self.state.garbled {
             self.input = input;
+        } else if input.capacity() > 0 {
+            turn.spare.give_input(input);
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Worker<D: Driver> {
     ready: VecDeque<Key>,
     /// Connections with output, to be flushed at the end of the turn.
     dirty: Vec<Key>,
+    /// Those that are being flushed; empty in between.
+    flushing: Vec<Key>,
     more_arrivals: bool,
     last_event: Instant,
     stopping: bool,
@@ -70,6 +72,7 @@ impl<D: Driver> Worker<D> {
             commands: VecDeque::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
+            flushing: Vec::new(),
             more_arrivals: false,
             last_event: turn.now,
             stopping: false,
@@ -397,8 +400,10 @@ impl<D: Driver> Worker<D> {
     }
 
     fn flush_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
+        // Flushing may make callbacks write more, or bring more from handles: that leaves next turn.
+        let empty = std::mem::take(&mut self.flushing);
+        let mut flushing = std::mem::replace(&mut self.dirty, empty);
+        for key in flushing.drain(..) {
             let Some(entry) = self.slots.get_mut(key) else {
                 continue;
             };
@@ -411,9 +416,7 @@ impl<D: Driver> Worker<D> {
             }
             self.settle(key);
         }
-        // Flushing may have made callbacks write more; that leaves next turn.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
+        self.flushing = flushing;
     }
 
     /// After anything was done to a connection: ends it, or puts it on the lists it belongs on.
