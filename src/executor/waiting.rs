@@ -40,10 +40,11 @@ impl Waiters {
         self.count.load(Ordering::SeqCst) > 0
     }
 
-    fn join(&self, who: Arc<dyn Announce>) -> u64 {
+    /// Lines up: at the end, or at the place that was held before.
+    fn join(&self, who: Arc<dyn Announce>, held: Option<u64>) -> u64 {
         let mut queue = lock(&self.queue);
-        let place = queue.next;
-        queue.next += 1;
+        let place = held.unwrap_or(queue.next);
+        queue.next = queue.next.max(place + 1);
         queue.waiting.insert(place, who);
         self.count.store(queue.waiting.len(), Ordering::SeqCst);
         place
@@ -87,11 +88,17 @@ pub(crate) struct Waiter {
     pool: Arc<Shared>,
     /// Its place in the queue; kept after it was told, until it has had its go.
     place: Option<u64>,
+    /// The place it held when it was told and those before it had taken all the room.
+    missed: Option<u64>,
 }
 
 impl Waiter {
     pub(super) const fn new(pool: Arc<Shared>) -> Self {
-        Self { pool, place: None }
+        Self {
+            pool,
+            place: None,
+            missed: None,
+        }
     }
 
     /// Lets in up to `want` messages; answers how many. None while others are before it in the queue.
@@ -99,9 +106,10 @@ impl Waiter {
         match self.place {
             None => self.pool.acquire_new(want),
             Some(place) if self.pool.waiters.has(place) => 0,
-            Some(_) => {
+            Some(place) => {
                 let granted = self.pool.acquire(want);
                 self.place = None;
+                self.missed = (granted == 0).then_some(place);
                 self.pool.pass_on();
                 granted
             }
@@ -111,7 +119,8 @@ impl Waiter {
     /// Asks that `who` be told once there is room, unless it waits already.
     pub(crate) fn wait(&mut self, who: Arc<dyn Announce>) {
         if self.place.is_none() {
-            self.place = Some(self.pool.waiters.join(who));
+            let held = self.missed.take();
+            self.place = Some(self.pool.waiters.join(who, held));
             self.pool.pass_on();
         }
     }

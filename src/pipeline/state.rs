@@ -10,7 +10,7 @@ use crate::address::Peer;
 use crate::buffer::Output;
 use crate::clock::Instant;
 use crate::completion::Completion;
-use crate::error::{CloseReason, Failure, Initiator};
+use crate::error::{CloseReason, Failure};
 use crate::id::ConnectionId;
 use crate::options::Options;
 use crate::stats::WorkerStats;
@@ -210,9 +210,10 @@ impl State {
     }
 
     fn log_failure(&self, failure: &Failure) {
-        let level = match failure.reason().initiator() {
-            Initiator::Remote => Level::Warn,
-            Initiator::Library | Initiator::User => Level::Error,
+        // What a peer can bring about is no error of the program's.
+        let level = match failure.reason() {
+            CloseReason::IoError | CloseReason::Panic => Level::Error,
+            _ => Level::Warn,
         };
         // Escaped: the text may quote the peer, whose control bytes must not reach a terminal.
         let text = failure.to_string();
