@@ -73,7 +73,7 @@ impl Driver for Scripted {
         let place = Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
         Some(Arrival {
             stream,
-            peer: Peer::new(place.clone(), place),
+            peer: Peer::new(place, place),
             service,
             connect_timeout: None,
         })
@@ -206,8 +206,10 @@ fn endless() -> Script {
 
 #[test]
 fn a_connection_reads_one_budget_a_turn() {
-    let mut limits = ConnectionLimits::default();
-    limits.reads_per_turn = 4;
+    let limits = ConnectionLimits {
+        reads_per_turn: 4,
+        ..ConnectionLimits::default()
+    };
     let mut rig = Rig::new();
     let stream = rig.open(endless(), limits, || Pipeline::raw().handle(|_, _| Ok(())));
     rig.tell_readable(&stream);
@@ -294,8 +296,10 @@ fn a_flush_is_done_wherever_it_is_asked_for() {
 fn what_left_before_a_write_failed_is_answered_as_sent() {
     /// As many pieces as one write gathers.
     const PIECES: usize = 64;
-    let mut limits = ConnectionLimits::default();
-    limits.write_bytes_per_turn = 1 << 20;
+    let limits = ConnectionLimits {
+        write_bytes_per_turn: 1 << 20,
+        ..ConnectionLimits::default()
+    };
     let mut rig = Rig::new();
     let log = Arc::clone(&rig.log);
     let script = Script {

@@ -115,7 +115,7 @@ impl Plan {
 struct Alone(Arc<AtomicBool>);
 
 impl Alone {
-    fn while_alone<R>(&mut self, work: impl FnOnce() -> R) -> R {
+    fn while_alone<R>(&self, work: impl FnOnce() -> R) -> R {
         assert!(!self.0.swap(true, Ordering::SeqCst), "two at once");
         let result = work();
         self.0.store(false, Ordering::SeqCst);
@@ -258,7 +258,7 @@ fn all_are_answered(world: &World, plan: &Plan, mut dice: Dice, askers: usize, q
     world.run_until_idle();
     assert!(
         matches!(
-            first.or(askers[0].handle.closed()),
+            first.or_else(|| askers[0].handle.closed()),
             Some(CloseReason::PeerClosed)
         ),
         "{first:?}"
