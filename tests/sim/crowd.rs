@@ -82,7 +82,7 @@ impl Plan {
                 Ok(())
             }),
             Way::OnPool => {
-                let mut alone = Alone::default();
+                let alone = Alone::default();
                 builder.handle_on(pool, move |cx, question| {
                     alone.while_alone(|| cx.write(plan.answer(&question)))
                 })
