@@ -7,6 +7,7 @@ mod util;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,26 +25,35 @@ struct Obeying {
     tell: mpsc::Sender<(Instant, Option<CloseReason>)>,
 }
 
-impl Handler<Bytes, Bytes> for Obeying {
-    fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result {
-        self.tell.send((self.clock.now(), None))?;
-        match message[0] {
-            b'w' => cx.write(vec![0; MORE_THAN_THE_KERNEL_TAKES].into()),
+impl Obeying {
+    fn obey(&self, cx: &mut Context<'_, Bytes, Bytes>, letter: u8) -> Result {
+        match letter {
+            b'w' => cx.write(vec![0; MORE_THAN_THE_KERNEL_TAKES].into())?,
             b'c' => {
                 cx.write(vec![7; 100_000].into())?;
                 cx.close_after_flush(CloseReason::Local);
-                Ok(())
             }
-            b'd' => {
-                cx.deadline(SHORT, CloseReason::Idle);
-                cx.write(message)
-            }
+            b'd' => cx.deadline(SHORT, CloseReason::Idle),
             b'l' => {
                 cx.cancel_deadline(CloseReason::Idle);
-                cx.write(message)
+                cx.write(Bytes::from_static(b"l"))?;
             }
-            _ => cx.write(message),
+            // Makes for a long turn.
+            b'h' => thread::park_timeout(2 * SHORT),
+            // What comes behind a close is not looked at.
+            b'x' => {}
+            letter => cx.write(vec![letter].into())?,
         }
+        Ok(())
+    }
+}
+
+impl Handler<Bytes, Bytes> for Obeying {
+    fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result {
+        message
+            .iter()
+            .try_for_each(|letter| self.obey(cx, *letter))?;
+        Ok(self.tell.send((self.clock.now(), None))?)
     }
 
     fn on_close(&mut self, _: &mut Context<'_, Bytes, Bytes>, reason: CloseReason) {
@@ -54,7 +64,11 @@ impl Handler<Bytes, Bytes> for Obeying {
 type Told = mpsc::Receiver<(Instant, Option<CloseReason>)>;
 
 fn obeying(limits: ConnectionLimits) -> (RunningServer, Told) {
-    let (clock, (tell, told)) = (Clock::system(), mpsc::channel());
+    obeying_by(Clock::system(), limits)
+}
+
+fn obeying_by(clock: Clock, limits: ConnectionLimits) -> (RunningServer, Told) {
+    let (tell, told) = mpsc::channel();
     let server = Server::new()
         .workers(1)
         .limits(limits)
@@ -81,9 +95,9 @@ fn command(mut socket: &TcpStream, letter: u8) {
     socket.write_all(&[letter]).unwrap();
 }
 
-/// Waits for the end of the connection, which must come for `reason` and no earlier than `after` the last
-/// message.
-fn ends(told: &Told, after: Duration, expected: CloseReason) {
+/// Waits for the end of the connection, which must come for `expected` and no earlier than `after` the last
+/// message; tells when it came.
+fn ends(told: &Told, after: Duration, expected: CloseReason) -> Instant {
     let mut asked = Instant::START;
     loop {
         match told.recv_timeout(PATIENCE).unwrap() {
@@ -95,7 +109,7 @@ fn ends(told: &Told, after: Duration, expected: CloseReason) {
                     "early: after {:?}",
                     at.since(asked)
                 );
-                return;
+                return at;
             }
         }
     }
@@ -107,11 +121,36 @@ fn a_peer_that_takes_nothing_is_cut_off_at_the_write_stalls_deadline() {
     let (stuck, other) = (dial(server.address()), dial(server.address()));
     command(&stuck, b'w');
     ends(&told, SHORT, CloseReason::WriteStall);
-    eventually("it is counted", || {
-        server.stats().closes(CloseReason::WriteStall) == 1
-    });
+    eventually("it is gone", || server.connections() == 1);
+    assert_eq!(server.stats().closes(CloseReason::WriteStall), 1);
     assert_eq!(ask(&other, b"e"), b"e");
     drop((stuck, other));
+    end(server);
+}
+
+#[test]
+fn a_long_turn_takes_nothing_off_the_write_stalls_deadline() {
+    let (server, told) = obeying(limits(|limits| limits.write_stall_timeout = SHORT));
+    let mut stuck = dial(server.address());
+    stuck.write_all(b"wh").unwrap();
+    ends(&told, SHORT, CloseReason::WriteStall);
+    drop(stuck);
+    end(server);
+}
+
+#[test]
+fn a_long_turn_takes_nothing_off_the_lingers_deadline() {
+    let clock = Clock::system();
+    let (server, told) = obeying_by(
+        clock.clone(),
+        limits(|limits| limits.linger_timeout = SHORT),
+    );
+    let mut socket = dial(server.address());
+    socket.write_all(b"ch").unwrap();
+    let ended = ends(&told, Duration::ZERO, CloseReason::Local);
+    eventually("the socket is let go", || server.connections() == 0);
+    assert!(clock.now().since(ended) >= SHORT, "let go too early");
+    drop(socket);
     end(server);
 }
 
@@ -202,10 +241,9 @@ fn a_peer_that_goes_on_sending_is_cut_off_before_the_deadline() {
 fn a_handlers_deadline_ends_its_connection_unless_it_is_lifted() {
     let (server, told) = obeying(ConnectionLimits::default());
     let (late, lifted) = (dial(server.address()), dial(server.address()));
-    // Each is answered before the next, or both could come in one read, which is one message.
-    assert_eq!(ask(&lifted, b"d"), b"d");
+    command(&lifted, b'd');
     assert_eq!(ask(&lifted, b"l"), b"l");
-    assert_eq!(ask(&late, b"d"), b"d");
+    command(&late, b'd');
     ends(&told, SHORT, CloseReason::Idle);
     assert!(!matches!((&late).read(&mut [0]), Ok(1..)));
     assert_eq!(
@@ -213,9 +251,7 @@ fn a_handlers_deadline_ends_its_connection_unless_it_is_lifted() {
         b"e",
         "its deadline was before the other's"
     );
-    eventually("it is counted", || {
-        server.stats().closes(CloseReason::Idle) == 1
-    });
+    assert_eq!(server.stats().closes(CloseReason::Idle), 1);
     drop((late, lifted));
     end(server);
 }

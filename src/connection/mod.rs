@@ -302,7 +302,8 @@ impl Connection {
             }
         } else if (blocked && !state.stall_armed) || (state.stall_armed && count > 0) {
             state.stall_armed = true;
-            let at = turn.now + state.options.limits.write_stall_timeout;
+            // Read anew: a long turn must not shorten it.
+            let at = turn.clock.now() + state.options.limits.write_stall_timeout;
             state.timers.arm(at, OWNER_LIBRARY, stall);
         }
         self.tell_output_bytes();

@@ -360,7 +360,7 @@ impl<D: Driver> Worker<D> {
         }
         trace!(target: "netwheel::connection", "{} {}: taken in", entry.connection.id(), peer.address);
         match connect_timeout {
-            Some(timeout) => self.arm(key, self.turn.now + timeout),
+            Some(timeout) => self.arm(key, self.turn.clock.now() + timeout),
             None => entry.connection.open(io.turn),
         }
         self.settle(key);
@@ -486,7 +486,7 @@ impl<D: Driver> Worker<D> {
         entry.note_readable(false);
         entry.connection.close(io.turn, reason);
         if entry.linger(&mut io) {
-            self.arm(key, self.turn.now + linger);
+            self.arm(key, self.turn.clock.now() + linger);
         } else {
             self.free(key);
         }
