@@ -291,9 +291,7 @@ impl Load {
 type Row = (&'static str, fn(Load) -> u64, u64);
 
 const ROWS: [Row; 4] = [
-    // A burst that the socket does not take at once lies in the read buffer, which is then replaced:
-    // 0.008 a message where 128 KiB are on their way at once, and none elsewhere.
-    ("raw", Load::raw, 100),
+    ("raw", Load::raw, MESSAGES_PER_STRAY),
     (
         "framed, read in place",
         Load::framed_in_place,

@@ -32,9 +32,14 @@ impl Inbox {
         }
     }
 
+    /// Whether the next read needs the memory of those before it, which what is queued may still share.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.buffer.len() < self.read_bytes
+    }
+
     /// The room for one read.
     pub(crate) fn room(&mut self) -> &mut [u8] {
-        if self.buffer.len() < self.read_bytes {
+        if self.is_used_up() {
             self.buffer.clear();
             self.buffer.reserve(2 * self.read_bytes);
             self.buffer.resize(2 * self.read_bytes, 0);

@@ -182,6 +182,10 @@ impl<S> Entry<S> {
 
     /// One read, decoded and handled; `None` when nothing came and nothing was used up.
     fn read<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> Option<usize> {
+        // An echo queues what it has read: written first, the memory comes back and none is allocated.
+        if io.inbox.is_used_up() && self.wants_write() {
+            self.flush(io);
+        }
         let room = io.inbox.room();
         let room_bytes = room.len();
         match io.driver.read(&mut self.stream, room) {
