@@ -27,6 +27,8 @@ mod stats;
 mod sync;
 pub mod testing;
 mod thread_role;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod transport;
 mod wheel;
 
@@ -41,8 +43,8 @@ pub use handle::ConnectionHandle;
 pub use id::ConnectionId;
 pub use net::{Net, ShutdownReport};
 pub use pipeline::{
-    AnyPipeline, Attributes, Context, Edits, Event, Flow, Handler, LaneContext, Pipeline,
-    PipelineBuilder, PoolHandler, Stage, TimerKey,
+    AnyPipeline, Attributes, Context, Edits, Event, Filter, Flow, Handler, Inbound, LaneContext,
+    Pipeline, PipelineBuilder, PoolHandler, Stage, TimerKey,
 };
 pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};

@@ -404,6 +404,7 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
         if self.blocked || !self.connection.has_output() {
             return false;
         }
+        self.connection.seal(&mut self.turn);
         let left = self.write();
         self.blocked = self.connection.has_output();
         self.connection.flushed(&mut self.turn, left, self.blocked);

@@ -153,6 +153,35 @@ impl Output {
         self.flushed
     }
 
+    /// Takes everything behind the oldest `at` bytes out, with its buffer. Copies the oldest; there are none
+    /// unless the socket is full.
+    pub(crate) fn split_off(&mut self, at: usize) -> Self {
+        let mut behind = Self {
+            buffer: std::mem::take(&mut self.buffer),
+            consumed: std::mem::take(&mut self.consumed),
+            flushed: 0,
+        };
+        let mut queued = Queued(&mut behind).take(at);
+        while queued.has_remaining() {
+            let chunk = queued.chunk();
+            self.buffer.tail.extend_from_slice(chunk);
+            let count = chunk.len();
+            queued.advance(count);
+        }
+        behind
+    }
+
+    /// Appends all that waits in `other`.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        let mut queued = Queued(other);
+        while queued.has_remaining() {
+            let chunk = queued.chunk();
+            self.put(chunk);
+            let count = chunk.len();
+            queued.advance(count);
+        }
+    }
+
     /// Whether the next message would have to allocate its buffer.
     pub(crate) fn wants_buffer(&self) -> bool {
         self.buffer.capacity() == 0
@@ -297,11 +326,46 @@ impl Pieces {
     }
 }
 
+/// What is queued, for a filter to take.
+pub(crate) struct Queued<'a>(pub(crate) &'a mut Output);
+
+impl Buf for Queued<'_> {
+    fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        let tail = &self.0.buffer.tail[self.0.consumed..];
+        match self.0.queue().and_then(VecDeque::front) {
+            None => tail,
+            Some(oldest) if oldest.gap > 0 => &tail[..oldest.gap],
+            Some(oldest) => &oldest.bytes,
+        }
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.0.gather(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.0.consume(count);
+    }
+}
+
 /// Appends like [`Output::put`]; never fails.
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes);
         Ok(bytes.len())
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let count = slices.iter().map(|slice| slice.len()).sum();
+        self.buffer.tail.reserve(count);
+        for slice in slices {
+            self.put(slice);
+        }
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -392,6 +456,24 @@ mod tests {
             assert_eq!(buffer.tail.as_ptr(), tail, "headers share one buffer");
             let pieces = buffer.pieces.as_ref().expect("kept");
             assert!(pieces.queue.capacity() >= 10);
+        }
+    }
+
+    #[test]
+    fn what_waits_behind_a_place_is_taken_out_whole_and_in_order() {
+        let large = Bytes::from(vec![7; SHARED_BYTES_MIN]);
+        for at in [0, 3, 6, 7, 6 + SHARED_BYTES_MIN, 11 + SHARED_BYTES_MIN] {
+            let mut output = Output::new();
+            output.put(b"before");
+            output.push(large.clone());
+            output.put(b"after");
+            let all = everything(&output);
+            let mut behind = output.split_off(at);
+            assert_eq!(everything(&output), all[..at]);
+            assert_eq!(everything(&behind), all[at..]);
+            output.append(&mut behind);
+            assert_eq!(everything(&output), all);
+            assert!(behind.is_empty());
         }
     }
 

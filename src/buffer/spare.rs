@@ -15,12 +15,18 @@ const SPARE_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// may be 128 KiB.
 const SPARE_INPUTS_MAX: usize = 16;
 
+/// Capacity of the buffer that filters write to, in bytes: a few reads.
+const PLAIN_BYTES: usize = 128 * 1024;
+
 /// Buffers that no connection holds at the moment: at most 64 to write from, so at most 8 MiB, and 16
-/// for messages that arrive in parts, so at most 2 MiB.
+/// for messages that arrive in parts, so at most 2 MiB; one of 128 KiB for what passes filters.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     buffers: Vec<Buffer>,
     inputs: Vec<BytesMut>,
+    /// What filters write to; what they have written is split off, and the memory comes back once nobody
+    /// holds that any more, as it does in an [`Inbox`](super::Inbox).
+    plain: BytesMut,
 }
 
 impl Spare {
@@ -42,6 +48,21 @@ impl Spare {
         self.inputs
             .pop()
             .unwrap_or_else(|| BytesMut::with_capacity(SPARE_BUFFER_BYTES))
+    }
+
+    /// A buffer for what a filter makes of `count` bytes, which is hardly ever more.
+    pub(crate) fn take_plain(&mut self, count: usize) -> BytesMut {
+        let mut plain = std::mem::take(&mut self.plain);
+        if plain.capacity() < count {
+            plain.reserve(count.max(PLAIN_BYTES));
+        }
+        plain
+    }
+
+    /// Keeps the rest of a buffer from which what a filter has written was split off.
+    pub(crate) fn give_plain(&mut self, plain: BytesMut) {
+        debug_assert!(plain.is_empty());
+        self.plain = plain;
     }
 
     /// Keeps an input that was used up, unless there are enough, it has grown too large, or a message

@@ -16,6 +16,7 @@
 //!                 └── close, failure, panic, reset ──────────────────────────┘
 //! ```
 
+mod filtered;
 mod service;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::options::Options;
 use crate::panics::{Panicked, contain};
 use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn};
 
+use filtered::Filters;
 pub(crate) use service::{Factory, Listens, Service};
 
 /// What is to become of a connection, after whatever was done to it.
@@ -53,6 +55,8 @@ pub(crate) struct Connection {
     /// Received and not yet decoded; holds no memory between whole messages.
     input: BytesMut,
     link: Option<Box<dyn Link>>,
+    /// Between the socket and the codec; most connections have none.
+    filters: Option<Box<Filters>>,
     eof: bool,
     /// Whether the FIN is still to be told, behind what came before it.
     owes_read_closed: bool,
@@ -70,7 +74,8 @@ impl Connection {
         Self {
             state: State::new(id, peer, options),
             input: BytesMut::new(),
-            link: Some(pipeline.into_link()),
+            link: Some(pipeline.link),
+            filters: Filters::new(pipeline.filters),
             eof: false,
             owes_read_closed: false,
             blocked: false,
@@ -90,7 +95,14 @@ impl Connection {
     }
 
     /// Bytes to be written; tell [`flushed`](Self::flushed) how it went.
+    ///
+    /// # Panics
+    ///
+    /// When filters have not seen all of it, see [`seal`](Self::seal): nothing may leave in the clear.
     pub(crate) fn output(&mut self) -> &mut Output {
+        if let Some(filters) = &self.filters {
+            filters.assert_sealed(&self.state.output);
+        }
         &mut self.state.output
     }
 
@@ -182,6 +194,14 @@ impl Connection {
 
     /// The connection is established.
     pub(crate) fn open(&mut self, turn: &mut Turn) {
+        if self.filters.is_some() {
+            return self.open_filters(turn);
+        }
+        self.open_link(turn);
+    }
+
+    /// Messages may pass.
+    fn open_link(&mut self, turn: &mut Turn) {
         self.state.opened = true;
         self.run(turn, |link, state, turn| link.open(state, turn));
         if self.holds_back() {
@@ -192,6 +212,13 @@ impl Connection {
 
     /// Bytes have arrived; what is not decoded stays here.
     pub(crate) fn ingest(&mut self, turn: &mut Turn, arrived: &mut BytesMut) {
+        if self.filters.is_some() {
+            return self.ingest_filtered(turn, arrived);
+        }
+        self.ingest_plain(turn, arrived);
+    }
+
+    fn ingest_plain(&mut self, turn: &mut Turn, arrived: &mut BytesMut) {
         if !self.input.is_empty() {
             self.input.extend_from_slice(arrived);
             arrived.clear();
@@ -215,6 +242,9 @@ impl Connection {
     }
 
     fn decode_input(&mut self, turn: &mut Turn) {
+        if !self.state.opened {
+            return;
+        }
         let mut input = std::mem::take(&mut self.input);
         let eof = self.eof;
         self.run(turn, |link, state, turn| {
@@ -229,6 +259,13 @@ impl Connection {
 
     /// The peer has sent its FIN: nothing more will arrive.
     pub(crate) fn ingest_eof(&mut self, turn: &mut Turn) {
+        if self.filters.is_some() && !self.filters_allow_eof(0) {
+            return self.decode(turn);
+        }
+        self.end_input(turn);
+    }
+
+    fn end_input(&mut self, turn: &mut Turn) {
         self.eof = true;
         if self.state.options.half_open {
             self.owes_read_closed = true;
@@ -245,6 +282,10 @@ impl Connection {
 
     /// Tells the handler of the shutdown, and ends.
     pub(crate) fn handle_shutdown(&mut self, turn: &mut Turn) {
+        if !self.state.opened {
+            // Its handler has not heard of it yet.
+            return self.break_off(CloseReason::Shutdown);
+        }
         if matches!(self.state.closing, Closing::No) {
             self.tell(turn, Event::ShuttingDown);
             self.end(turn, CloseReason::Shutdown);
@@ -345,7 +386,7 @@ impl Connection {
 
     /// Tells stages and handler, unless the connection is past telling.
     fn tell(&mut self, turn: &mut Turn, event: Event) {
-        if self.state.accepts_output() {
+        if self.state.accepts_output() && self.state.opened {
             self.run(turn, |link, state, turn| link.event(state, turn, event));
         }
     }
@@ -381,6 +422,9 @@ impl Connection {
         if let (Closing::AfterFlush(_), Some(link)) = (self.state.closing, &self.link) {
             link.refuse_more();
         }
+        if self.filters.is_some() {
+            self.take_leave(turn);
+        }
     }
 
     fn swap_all(&mut self, turn: &mut Turn) {
@@ -389,7 +433,7 @@ impl Connection {
         }
     }
 
-    fn swap(&mut self, turn: &mut Turn, next: Box<dyn Link>) {
+    fn swap(&mut self, turn: &mut Turn, next: AnyPipeline) {
         self.run(turn, |link, state, turn| {
             link.drain(state, turn)?;
             // What the drain has ended gets no successor, and is told of its close instead.
@@ -402,7 +446,10 @@ impl Connection {
             return drop_quietly(next, turn);
         }
         self.state.leave_pipeline();
-        drop_quietly(self.link.replace(next), turn);
+        drop_quietly(self.link.replace(next.link), turn);
+        if !next.filters.is_empty() {
+            return self.add_filters(turn, next.filters);
+        }
         self.run(turn, |link, state, turn| link.open(state, turn));
         if self.state.accepts_output() {
             self.decode_input(turn);
@@ -431,6 +478,7 @@ impl Connection {
             });
         }
         self.end_link(turn, reason);
+        drop_quietly(self.filters.take(), turn);
         self.state.fail_completions(reason, &turn.stats);
         self.state.timers.clear();
         // Attributes may panic as they are dropped, like everything of the program's.

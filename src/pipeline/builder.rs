@@ -11,7 +11,7 @@ use super::handler::{Closure, Inline, Terminal};
 use super::lane::{Lane, LaneClosure, LaneContext, LaneEnd, PoolHandler, Reject};
 use super::link::{Link, TypedLink};
 use super::stage::{NEVER_OPENED, Slot};
-use super::{Context, Handler, Stage};
+use super::{Context, Filter, Handler, Stage};
 use crate::codec::{Codec, Raw};
 use crate::error::Result;
 use crate::executor::Executor;
@@ -33,6 +33,7 @@ use crate::handle::Outbox;
 /// for each stage.
 pub struct Pipeline<In, Out> {
     link: Box<dyn TypedLink<Out>>,
+    filters: Vec<Box<dyn Filter>>,
     messages: PhantomData<fn(Out) -> In>,
 }
 
@@ -45,6 +46,7 @@ impl<In: 'static, Out: 'static> Pipeline<In, Out> {
     pub fn new<C: Codec<In = In, Out = Out>>(codec: C) -> PipelineBuilder<C> {
         PipelineBuilder {
             codec,
+            filters: Vec::new(),
             slots: Vec::new(),
         }
     }
@@ -65,27 +67,38 @@ impl Pipeline<Bytes, Bytes> {
 }
 
 /// A pipeline whose messages' types are forgotten, for factories that choose between protocols.
-pub struct AnyPipeline(Box<dyn Link>);
-
-impl AnyPipeline {
-    pub(crate) fn into_link(self) -> Box<dyn Link> {
-        self.0
-    }
+pub struct AnyPipeline {
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) filters: Vec<Box<dyn Filter>>,
 }
 
 impl<In: 'static, Out: 'static> From<Pipeline<In, Out>> for AnyPipeline {
     fn from(pipeline: Pipeline<In, Out>) -> Self {
-        Self(pipeline.link)
+        Self {
+            link: pipeline.link,
+            filters: pipeline.filters,
+        }
     }
 }
 
 /// A pipeline that has its codec and some of its stages; naming the handler finishes it.
 pub struct PipelineBuilder<C: Codec> {
     codec: C,
+    filters: Vec<Box<dyn Filter>>,
     slots: Vec<Slot<C::In, C::Out>>,
 }
 
 impl<C: Codec> PipelineBuilder<C> {
+    /// Adds a filter behind those added before: next to the codec, the first next to the socket.
+    ///
+    /// In a pipeline that an [`upgrade`](Context::upgrade) puts in the place of another, the filters of the
+    /// connection stay, and these come behind them.
+    #[must_use]
+    pub fn filter(mut self, filter: impl Filter) -> Self {
+        self.filters.push(Box::new(filter));
+        self
+    }
+
     /// Adds a stage behind those added before: next to the handler.
     ///
     /// # Panics
@@ -172,6 +185,7 @@ impl<C: Codec> PipelineBuilder<C> {
         self.slots.shrink_to_fit();
         Pipeline {
             link: Box::new(Chain::new(self.codec, self.slots, terminal)),
+            filters: self.filters,
             messages: PhantomData,
         }
     }

@@ -299,9 +299,11 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     ///
     /// Bytes that have arrived and were not decoded go to the new codec. What was written before,
     /// also in this callback, leaves in the old encoding. Old handles answer `Closed` from then on.
-    /// Timers, deadlines and pauses of the old pipeline end with it.
+    /// Timers, deadlines and pauses of the old pipeline end with it. Its filters stay; where the new one has
+    /// filters too they come behind those, all bytes from then on are theirs, and the new pipeline is
+    /// opened once they are ready (STARTTLS).
     pub fn upgrade(&mut self, pipeline: impl Into<AnyPipeline>) {
-        self.state.rare().upgrade = Some(pipeline.into().into_link());
+        self.state.rare().upgrade = Some(pipeline.into());
     }
 }
 

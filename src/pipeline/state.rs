@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::stats::WorkerStats;
 
 use super::timers::Timers;
-use super::{Attributes, Link};
+use super::{AnyPipeline, Attributes};
 
 /// Why a connection is not read at the moment; several may hold at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub(crate) struct Rare {
     /// Writes to be answered, by the place in the stream at which their last byte ends.
     pub(crate) completions: VecDeque<(u64, Completion)>,
     /// The pipeline that takes over after the current message.
-    pub(crate) upgrade: Option<Box<dyn Link>>,
+    pub(crate) upgrade: Option<AnyPipeline>,
 }
 
 impl State {
@@ -205,6 +205,16 @@ impl State {
             return debug!(target: "netwheel::connection", "{} {}: {}", self.id,
                 self.peer.address, failure.to_string().escape_debug());
         }
+        self.log_failure(&failure);
+        self.close(Closing::AfterAnswers(failure.reason()));
+    }
+
+    /// Ends the connection because what arrives has ended as it must not: what was read is answered first.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a failure is dealt with once"
+    )]
+    pub(crate) fn fail_input(&mut self, failure: Failure) {
         self.log_failure(&failure);
         self.close(Closing::AfterAnswers(failure.reason()));
     }

@@ -235,6 +235,7 @@ impl<S> Entry<S> {
     pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         self.used.in_turn(io.turn.number);
         let mut written = 0;
+        self.connection.seal(io.turn);
         let outcome = self.write_all(io.driver, &mut written);
         io.turn.stats.bytes_out.add(written as u64);
         if let Err(error) = outcome {
