@@ -118,6 +118,7 @@ const FRAMED: &[&str] = &[
     "go",
 ];
 const POOL: &[&str] = &["tokio", "tokio-crossbeam", "c", "netwheel", "netty", "go"];
+const SEALED: &[&str] = &["tokio", "tokio-64k", "tokio-current", "netwheel"];
 const FEW: &[&str] = &["tokio", "c", "netwheel"];
 
 const CPU: Metric = Metric::Cpu;
@@ -214,6 +215,26 @@ pub const CASES: &[Case] = &[
         goals: &[
             Goal::faster(CPU, "tokio", 6.0, "C 8"),
             Goal::faster(CPU, "tokio-crossbeam", 2.0, "C 2.9"),
+        ],
+        ..PLAIN
+    },
+    Case {
+        name: "tls-pingpong",
+        title: "ping-pong under TLS 1.3, 50 connections, 64 B",
+        mode: Mode::Tls,
+        servers: SEALED,
+        goals: &[Goal::faster(CPU, "tokio", 1.1, "")],
+        ..PLAIN
+    },
+    Case {
+        name: "tls-16k",
+        title: "ping-pong under TLS 1.3, 50 connections, 16 KiB",
+        mode: Mode::Tls,
+        bytes: 16 * 1024,
+        servers: SEALED,
+        goals: &[
+            Goal::faster(CPU, "tokio", 1.1, ""),
+            Goal::faster(CPU, "tokio-64k", 1.1, ""),
         ],
         ..PLAIN
     },

@@ -84,6 +84,8 @@ fn versions() -> Vec<(&'static str, String)> {
         "mio",
         "tokio",
         "tokio-util",
+        "rustls",
+        "tokio-rustls",
         "crossbeam-channel",
     ];
     let linked = linked

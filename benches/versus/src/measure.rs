@@ -126,7 +126,8 @@ impl Run<'_> {
         sys::pin_current_thread(&cores)?;
         let message = Message {
             bytes: self.case.bytes,
-            framed: self.case.mode != Mode::Raw,
+            framed: matches!(self.case.mode, Mode::Framed | Mode::Pool),
+            tls: self.case.mode == Mode::Tls,
         };
         let timing = Timing {
             warm_up: timing.warm_up.max(self.rival.warm_up_min),

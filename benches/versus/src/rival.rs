@@ -39,6 +39,7 @@ pub struct Rival {
 }
 
 const ALL: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool];
+const OWN: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool, Mode::Tls];
 
 const C: Program = Program::Built {
     path: env!("RIVAL_C"),
@@ -68,7 +69,10 @@ const fn rival(
         about,
         program,
         options,
-        modes: ALL,
+        modes: match program {
+            Program::Own(_) => OWN,
+            Program::Built { .. } | Program::Java { .. } => ALL,
+        },
         warm_up_min: Duration::ZERO,
     }
 }

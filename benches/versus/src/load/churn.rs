@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use super::crowd::connect;
 use super::peer::{Peer, histogram};
 use super::script::Script;
+use super::stream::Stream;
 use super::{Phase, Probe, Started, Timing, Window};
 use crate::sys::Epoll;
 
@@ -89,11 +90,11 @@ impl Churn {
 
     fn open(&mut self, slot: usize) -> Result<()> {
         let since = Instant::now();
-        let stream = connect(self.address, self.opened)?;
+        let stream = Stream::plain(connect(self.address, self.opened)?);
         let mut peer = Peer::new(stream, self.script.origin(self.opened), &self.script);
         self.opened += 1;
         peer.ask(1, since, &self.script)?;
-        self.epoll.add(peer.stream(), slot)?;
+        self.epoll.add(peer.stream().socket(), slot)?;
         self.slots[slot] = Some(peer);
         Ok(())
     }

@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::peer::{Peer, histogram};
 use super::script::Script;
+use super::stream::Stream;
 use crate::sys::{self, Epoll};
 
 /// Larger than any burst, so that a read is rarely repeated.
@@ -45,6 +46,8 @@ pub struct Crowd {
     epoll: Epoll,
     peers: Vec<Peer>,
     script: Script,
+    /// Whether they speak TLS.
+    tls: bool,
     buffer: Vec<u8>,
     latency: Histogram<u64>,
     outstanding: u64,
@@ -54,11 +57,17 @@ pub struct Crowd {
 
 impl Crowd {
     /// Connects `count` peers.
-    pub fn connect(address: SocketAddr, count: usize, script: Script) -> io::Result<Self> {
+    pub fn connect(
+        address: SocketAddr,
+        count: usize,
+        script: Script,
+        tls: bool,
+    ) -> io::Result<Self> {
         let mut crowd = Self {
             epoll: Epoll::new(EVENTS_PER_TURN)?,
             peers: Vec::with_capacity(count),
             script,
+            tls,
             buffer: vec![0; READ_BYTES],
             latency: histogram(),
             outstanding: 0,
@@ -79,6 +88,11 @@ impl Crowd {
                 let stream = connect(address, index)?;
                 self.epoll.add(&stream, index)?;
                 let origin = self.script.origin(index);
+                let stream = if self.tls {
+                    Stream::sealed(stream)?
+                } else {
+                    Stream::plain(stream)
+                };
                 self.peers.push(Peer::new(stream, origin, &self.script));
             }
             for index in first..self.peers.len() {

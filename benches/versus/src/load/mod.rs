@@ -10,6 +10,7 @@ mod crowd;
 mod open;
 mod peer;
 mod script;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ pub enum Load {
 pub struct Message {
     pub bytes: usize,
     pub framed: bool,
+    pub tls: bool,
 }
 
 /// How long to warm up, and to measure.
@@ -141,7 +143,7 @@ impl Load {
             } => {
                 let script = Script::new(message.bytes, message.framed, depth as usize);
                 let _silent = silent(address, idle, message)?;
-                let crowd = Crowd::connect(address, connections, script)?;
+                let crowd = Crowd::connect(address, connections, script, message.tls)?;
                 let refill = if sliding {
                     Refill::Sliding
                 } else {
@@ -151,7 +153,7 @@ impl Load {
             }
             Self::Open { connections, rate } => {
                 let script = Script::new(message.bytes, message.framed, 1);
-                let crowd = Crowd::connect(address, connections, script)?;
+                let crowd = Crowd::connect(address, connections, script, message.tls)?;
                 open::run(crowd, rate, timing, probe)
             }
             Self::Churn { at_once } => {
@@ -159,7 +161,7 @@ impl Load {
                 churn::run(address, at_once, script, timing, probe)
             }
             Self::Idle { few, many } => {
-                let mut crowd = Crowd::connect(address, few, one(message))?;
+                let mut crowd = Crowd::connect(address, few, one(message), message.tls)?;
                 crowd.forget();
                 let started = Started::now()?;
                 probe.begin()?;
@@ -180,7 +182,12 @@ fn silent(address: SocketAddr, count: usize, message: Message) -> Result<Option<
     if count == 0 {
         return Ok(None);
     }
-    Ok(Some(Crowd::connect(address, count, one(message))?))
+    Ok(Some(Crowd::connect(
+        address,
+        count,
+        one(message),
+        message.tls,
+    )?))
 }
 
 /// The start of a window, on the wall and on the load generator's own CPU clock.

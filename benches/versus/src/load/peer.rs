@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
 use super::script::Script;
+use super::stream::Stream;
 
 /// Latencies in nanoseconds, two significant digits, up to a minute.
 pub fn histogram() -> Histogram<u64> {
@@ -26,7 +26,7 @@ struct Burst {
 /// Invariant: `received <= sent <= due`.
 #[derive(Debug)]
 pub struct Peer {
-    stream: TcpStream,
+    stream: Stream,
     received: u64,
     sent: u64,
     due: u64,
@@ -38,7 +38,7 @@ pub struct Peer {
 
 impl Peer {
     /// Takes over a connected, non-blocking stream.
-    pub fn new(stream: TcpStream, origin: u64, script: &Script) -> Self {
+    pub fn new(stream: Stream, origin: u64, script: &Script) -> Self {
         Self {
             stream,
             received: origin,
@@ -50,7 +50,7 @@ impl Peer {
         }
     }
 
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &Stream {
         &self.stream
     }
 
@@ -78,6 +78,7 @@ impl Peer {
 
     /// Writes what is due, until the socket is full.
     pub fn flush(&mut self, script: &Script) -> io::Result<()> {
+        self.stream.flush()?;
         while self.sent < self.due {
             match self.stream.write(script.slice(self.sent, self.due)) {
                 Ok(count) => self.sent += count as u64,

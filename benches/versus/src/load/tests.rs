@@ -17,6 +17,7 @@ const TIMING: Timing = Timing {
 const SMALL: Message = Message {
     bytes: 64,
     framed: true,
+    tls: false,
 };
 
 /// Serves each connection with `answer`, which may change what was read.
@@ -110,6 +111,7 @@ fn streams_cross_many_reads() {
     let large = Message {
         bytes: 64 * 1024,
         framed: false,
+        tls: false,
     };
     let window = run(closed(8, true), large, echo).expect("an honest server");
     assert!(window.messages >= 4 * 8);

@@ -1,5 +1,6 @@
 //! The servers written in Rust, behind the command line that every rival speaks.
 
+mod identity;
 mod netwheel;
 mod tokio_pool;
 mod tokio_rival;
@@ -18,6 +19,8 @@ pub enum Mode {
     Raw,
     /// Decodes frames of a 4-byte big-endian length, and echoes each from a handler on the I/O thread.
     Framed,
+    /// As raw, under TLS.
+    Tls,
     /// As framed, with the handler on a pool of business threads; each connection keeps its order.
     Pool,
 }
@@ -28,6 +31,7 @@ impl Mode {
         match self {
             Self::Raw => "raw",
             Self::Framed => "framed",
+            Self::Tls => "tls",
             Self::Pool => "pool",
         }
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use netwheel::codec::{Codec, LengthField};
 use netwheel::limits::WorkerLimits;
+use netwheel::tls::Tls;
 use netwheel::{
     CloseReason, Context, Executor, Handler, Pipeline, Reactor, Result, RunningServer, Server,
 };
 
-use super::{Mode, ServeArgs, announce};
+use super::{Mode, ServeArgs, announce, identity};
 
 /// Sends each message back; closes a peer that stays for `idle` seconds, where that is asked for.
 struct Echo {
@@ -41,6 +42,7 @@ pub fn serve(args: &ServeArgs) -> io::Result<()> {
 fn start(args: &ServeArgs) -> io::Result<RunningServer> {
     let idle = (args.idle > 0).then(|| Duration::from_secs(args.idle));
     let (mode, pool) = (args.mode, Executor::new(args.pool));
+    let tls = Tls::server(identity::config()?);
     let mut limits = WorkerLimits::default();
     limits.read_buffer_bytes = args.buffer;
     let reactor = Reactor::builder()
@@ -57,6 +59,7 @@ fn start(args: &ServeArgs) -> io::Result<RunningServer> {
         .reuse_port(args.reuse_port == 1)
         .pipeline(move |_| match mode {
             Mode::Raw => Pipeline::raw().handler(Echo { idle }),
+            Mode::Tls => Pipeline::raw().tls(&tls).handler(Echo { idle }),
             Mode::Framed => Pipeline::new(LengthField::u32()).handler(Echo { idle }),
             Mode::Pool => on_pool(LengthField::u32(), &pool),
         })

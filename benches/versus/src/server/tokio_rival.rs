@@ -9,10 +9,11 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::tokio_pool::{Blocking, Crossbeam, Offload};
-use super::{Mode, ServeArgs, announce};
+use super::{Mode, ServeArgs, announce, identity};
 
 /// Work stealing runtime; frames sent one by one; business work on `spawn_blocking`.
 pub fn multi_thread(args: &ServeArgs) -> io::Result<()> {
@@ -58,6 +59,10 @@ async fn listen(args: ServeArgs, style: Style) -> io::Result<()> {
     let buffer = args.buffer;
     match (args.mode, style) {
         (Mode::Raw, _) => accept(&listener, |stream| echo(stream, buffer)).await,
+        (Mode::Tls, _) => {
+            let tls = TlsAcceptor::from(identity::config()?);
+            accept(&listener, |stream| sealed_echo(tls.clone(), stream, buffer)).await
+        }
         (Mode::Framed, Style::Batched) => {
             accept(&listener, |stream| batched(frames(stream, buffer))).await
         }
@@ -100,6 +105,19 @@ async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
             return Ok(());
         }
         stream.write_all(&buffer[..count]).await?;
+    }
+}
+
+async fn sealed_echo(tls: TlsAcceptor, stream: TcpStream, buffer: usize) -> io::Result<()> {
+    let mut stream = tls.accept(stream).await?;
+    let mut buffer = vec![0; buffer];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..count]).await?;
+        stream.flush().await?;
     }
 }
 
