@@ -6,6 +6,6 @@ mod inbox;
 mod output;
 mod spare;
 
-pub(crate) use inbox::Inbox;
+pub(crate) use inbox::{Inbox, Room};
 pub use output::{Output, SHARED_BYTES_MIN};
 pub(crate) use spare::Spare;

@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::open_listener::OpenListener;
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
+use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::connection::Listens;
 use crate::id::Key;
@@ -225,7 +226,7 @@ impl Driver for SystemDriver {
         stream.take_error().ok().flatten()
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, into: Room<'_>) -> io::Result<usize> {
         stream.read(into)
     }
 
