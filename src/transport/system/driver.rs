@@ -238,8 +238,15 @@ impl Driver for SystemDriver {
         stream.shutdown_write()
     }
 
+    /// Leaves the poll by being dropped: on Linux, closing the only descriptor of a socket does that
+    /// (epoll(7)), and saves a short connection one of its seven calls.
+    #[cfg(target_os = "linux")]
+    fn close(&mut self, stream: Stream) {
+        drop(stream);
+    }
+
+    #[cfg(not(target_os = "linux"))]
     fn close(&mut self, mut stream: Stream) {
-        // mio asks for it, though closing the only descriptor removes it from the poll on Linux.
         let _ = stream.deregister(self.poll.registry());
     }
 }

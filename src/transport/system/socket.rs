@@ -124,6 +124,7 @@ impl Stream {
         either!(self, stream => stream.reregister(registry, token, interest(true)))
     }
 
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         either!(self, stream => stream.deregister(registry))
     }
