@@ -150,6 +150,7 @@ impl ReactorBuilder {
             self.connections_max.unwrap_or_else(connections_default),
         ));
         let doors = workers.doors.clone();
+        let one_chosen = doors.len() == 1 && !matches!(self.order, Order::Custom(_));
         let (acceptor, handle) =
             Acceptor::new(clock, doors.clone(), self.order, Arc::clone(&admission))?;
         let acceptor = spawn("netwheel-accept".into(), move || acceptor.run())?;
@@ -158,6 +159,7 @@ impl ReactorBuilder {
         let system = Arc::new(System {
             doors,
             acceptor: handle,
+            one_chosen,
             admission,
             next: Mutex::new(0),
             services: Mutex::default(),
@@ -376,6 +378,9 @@ impl fmt::Debug for Reactor {
 struct System {
     doors: Vec<WorkerDoor>,
     acceptor: AcceptorHandle,
+    /// Whether there is nothing to choose: the only worker accepts by itself, which saves each connection
+    /// the hop over the acceptor's thread.
+    one_chosen: bool,
     admission: Arc<Admission>,
     next: Mutex<usize>,
     services: Mutex<Services>,
@@ -486,7 +491,7 @@ impl System {
 
     fn open(&self, sockets: Vec<Bound>, service: &Arc<Service>) -> Result<(), Error> {
         for (bound, door) in sockets.into_iter().zip(&self.doors) {
-            if !bound.is_shared() {
+            if !bound.is_shared() && !self.one_chosen {
                 let asked = self
                     .acceptor
                     .listen(bound.listener(), Listens::new(service));

@@ -15,6 +15,7 @@ use crate::sync::lock;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    #[inline]
     pub(crate) fn add(&self, count: u64) {
         self.0
             .store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);

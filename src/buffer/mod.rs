@@ -6,7 +6,7 @@ mod inbox;
 mod output;
 mod spare;
 
-pub(crate) use inbox::Inbox;
+pub(crate) use inbox::{Inbox, Room};
 pub(crate) use output::Queued;
 pub use output::{Output, SHARED_BYTES_MIN};
 pub(crate) use spare::Spare;

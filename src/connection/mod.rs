@@ -157,6 +157,11 @@ impl Connection {
         !self.state.decoded && !self.state.stops_decoding()
     }
 
+    /// Whether nothing can have come of a read or a write but messages and bytes.
+    fn is_plain(&self) -> bool {
+        !self.blocked && !self.owes_read_closed && self.state.is_plain()
+    }
+
     /// Whether messages of handles wait to be encoded.
     fn holds_back(&self) -> bool {
         self.state.has_handles && self.link.as_ref().is_some_and(|link| link.holds_back())
@@ -330,11 +335,15 @@ impl Connection {
     /// The socket has taken `count` bytes; `blocked` when it would take no more.
     pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
         self.blocked = blocked;
+        let plain = self.is_plain();
         let state = &mut self.state;
-        state.complete_flushed(&turn.stats);
         if let Some(buffer) = state.output.return_buffer() {
             turn.spare.give(buffer);
+            if plain {
+                return;
+            }
         }
+        state.complete_flushed(&turn.stats);
         let stall = Due::Close(CloseReason::WriteStall);
         if state.output.is_empty() {
             if state.stall_armed {
@@ -397,6 +406,9 @@ impl Connection {
 
     /// Swaps pipelines, and finds out whether everything that was to be answered has been.
     fn progress(&mut self, turn: &mut Turn) {
+        if self.is_plain() {
+            return;
+        }
         // A blocked socket is not written before it has room, so no flush will tell of the crossing.
         if self.blocked {
             self.cross_water_marks(turn);

@@ -87,6 +87,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     }
 
     /// Passes a message through the stages from `first` on, and to the handler.
+    #[inline]
     fn pass_inward(
         &mut self,
         state: &mut State,
@@ -135,6 +136,18 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         input: &mut BytesMut,
         eof: bool,
     ) -> Result<Option<Failure>> {
+        let outcome = self.decode_each(state, turn, input, eof);
+        turn.stats.decode_errors.add(self.codec.take_skipped());
+        outcome
+    }
+
+    fn decode_each(
+        &mut self,
+        state: &mut State,
+        turn: &mut Turn,
+        input: &mut BytesMut,
+        eof: bool,
+    ) -> Result<Option<Failure>> {
         state.decoded = state.garbled;
         while !state.stops_decoding() {
             let decoded = if eof {
@@ -142,7 +155,6 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             } else {
                 self.codec.decode(input)
             };
-            turn.stats.decode_errors.add(self.codec.take_skipped());
             match decoded {
                 Ok(Some(message)) => {
                     turn.stats.messages_in.add(1);
@@ -164,7 +176,16 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     }
 
     /// Does what callbacks have asked for, until they ask for nothing more.
+    #[inline]
     fn settle(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        if self.tail.has_actions() {
+            return self.settle_all(state, turn);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn settle_all(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
         while let Some(action) = self.tail.next_action() {
             match action {
                 Action::Edit(edit) => self.edit(state, turn, edit)?,

@@ -236,7 +236,21 @@ impl State {
         matches!(self.closing, Closing::No | Closing::AfterAnswers(_))
     }
 
+    /// Whether nothing is out of the ordinary: no end is in sight, nothing is waited for, nobody else is to
+    /// be told of anything. Where that is so, what a flush or a read brings about needs no look at each.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.closing == Closing::No
+            && self.rare.is_none()
+            && self.pauses == 0
+            && !self.has_handles
+            && !self.stall_armed
+            && !self.above_high_water
+            && !self.owes_writable.get()
+    }
+
     /// Whether the decoder must stop after the current message.
+    #[inline]
     pub(crate) fn stops_decoding(&self) -> bool {
         self.pauses != 0
             || self.garbled

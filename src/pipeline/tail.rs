@@ -197,6 +197,12 @@ impl<In: 'static, Out: 'static> Tail<In, Out> {
         self.deferred.as_deref_mut()
     }
 
+    #[inline]
+    pub(crate) fn has_actions(&self) -> bool {
+        let deferred = self.deferred.as_ref();
+        deferred.is_some_and(|deferred| !deferred.actions.is_empty())
+    }
+
     pub(crate) fn next_action(&mut self) -> Option<Action<In, Out>> {
         self.deferred.as_mut()?.actions.pop_front()
     }

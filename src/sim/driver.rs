@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::fabric::{Fabric, Stream, Trace};
 use crate::address::Peer;
+use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::executor::Roster;
 use crate::id::Key;
@@ -82,7 +83,7 @@ impl Driver for MemoryDriver {
         self.fabric().take_error(stream)
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, into: Room<'_>) -> io::Result<usize> {
         self.fabric().read(stream, into)
     }
 

@@ -12,6 +12,7 @@ use super::random::{Random, mix};
 use super::socket::{Phase, Socket, SocketId};
 use super::temper::Temper;
 use crate::address::{Address, Peer, Place};
+use crate::buffer::Room;
 use crate::clock::{Clock, Instant};
 use crate::connection::Service;
 use crate::id::Key;
@@ -347,7 +348,7 @@ impl Fabric {
         self.sockets.get_mut(&stream.0)?.take_error()
     }
 
-    pub(super) fn read(&mut self, stream: &Stream, into: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, stream: &Stream, into: Room<'_>) -> io::Result<usize> {
         let id = stream.0;
         let socket = self.sockets.get_mut(&id).ok_or_else(gone)?;
         let unread = socket.incoming.unread();
@@ -364,17 +365,18 @@ impl Fabric {
             self.list(id);
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut most = into.len();
+        let mut most = into.bytes_max;
         if self.random.once_in(self.temper.short) {
             most = self.random.between(1, most.min(unread));
         }
-        let count = socket.incoming.read(&mut into[..most]);
-        if count < into.len() {
+        let start = into.buffer.len();
+        let count = socket.incoming.read(into.buffer, most);
+        if count < into.bytes_max {
             socket.arm_read();
         }
         let other = socket.other;
         self.note(Trace::Read, id, count);
-        self.note_bytes(&into[..count]);
+        self.note_bytes(&into.buffer[start..]);
         self.list(id);
         self.list_other(other);
         Ok(count)

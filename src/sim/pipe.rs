@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::BytesMut;
+
 /// What one side has sent the other.
 #[derive(Debug)]
 pub(super) enum Parcel {
@@ -76,14 +78,10 @@ impl Pipe {
         }
     }
 
-    /// Moves the oldest unread bytes into `into`.
-    pub(super) fn read(&mut self, into: &mut [u8]) -> usize {
-        let count = into.len().min(self.received.len());
-        let (front, back) = self.received.as_slices();
-        let first = front.len().min(count);
-        into[..first].copy_from_slice(&front[..first]);
-        into[first..count].copy_from_slice(&back[..count - first]);
-        self.received.drain(..count);
+    /// Moves the oldest unread bytes behind those of `into`, at most `bytes_max`.
+    pub(super) fn read(&mut self, into: &mut BytesMut, bytes_max: usize) -> usize {
+        let count = bytes_max.min(self.received.len());
+        into.extend(self.received.drain(..count));
         count
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Peer;
+use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::connection::Service;
 use crate::id::Key;
@@ -37,7 +38,8 @@ pub(crate) trait Driver {
     /// What the socket has failed with, told once.
     fn take_error(&mut self, stream: &mut Self::Stream) -> Option<io::Error>;
 
-    fn read(&mut self, stream: &mut Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+    /// Appends what has arrived, as far as there is room; tells how many bytes that were.
+    fn read(&mut self, stream: &mut Self::Stream, into: Room<'_>) -> io::Result<usize>;
 
     /// Must not raise SIGPIPE.
     fn write(&mut self, stream: &mut Self::Stream, from: &[IoSlice<'_>]) -> io::Result<usize>;

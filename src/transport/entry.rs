@@ -63,6 +63,8 @@ struct Used {
     reads: u32,
     bytes_read: u32,
     bytes_written: u32,
+    /// Whether the last read filled its room.
+    filled: bool,
 }
 
 impl Used {
@@ -182,12 +184,14 @@ impl<S> Entry<S> {
 
     /// One read, decoded and handled; `None` when nothing came and nothing was used up.
     fn read<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> Option<usize> {
-        // An echo queues what it has read: written first, the memory comes back and none is allocated.
-        if io.inbox.is_used_up() && self.wants_write() {
+        // An echo queues what it has read: written first, the memory comes back and none is allocated. In a
+        // stream it is written while it is in the processor's cache.
+        if (io.inbox.is_used_up() || self.used.filled) && self.wants_write() {
             self.flush(io);
+            io.inbox.rewind();
         }
         let room = io.inbox.room();
-        let room_bytes = room.len();
+        let room_bytes = room.bytes_max;
         match io.driver.read(&mut self.stream, room) {
             Ok(0) => {
                 self.readable = false;
@@ -195,10 +199,11 @@ impl<S> Entry<S> {
                 None
             }
             Ok(count) => {
+                self.used.filled = count == room_bytes;
                 let drained = D::SHORT_READ_DRAINS && count < room_bytes && !self.read_closed;
                 self.readable = !drained;
                 io.turn.stats.bytes_in.add(count as u64);
-                let mut arrived = io.inbox.take(count);
+                let mut arrived = io.inbox.take();
                 self.connection.ingest(io.turn, &mut arrived);
                 drop(arrived);
                 self.go_on(io);
@@ -244,7 +249,9 @@ impl<S> Entry<S> {
             return self.fail(&error, "write");
         }
         // What stays queued lets go of the worker's read buffer.
-        self.connection.output().detach_from(io.inbox.regions());
+        if self.connection.output().is_attached() {
+            self.connection.output().detach_from(io.inbox.regions());
+        }
         if self.blocked {
             self.await_writable(io);
         }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::driver::{Arrival, Driver, Readiness};
 use super::worker::{Worker, WorkerSeed};
 use crate::address::{Address, Peer};
+use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::connection::Service;
 use crate::id::Key;
@@ -96,13 +97,13 @@ impl Driver for Scripted {
         None
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, into: Room<'_>) -> io::Result<usize> {
         let mut script = stream.borrow_mut();
         if !script.sends {
             return Err(ErrorKind::WouldBlock.into());
         }
         script.reads += 1;
-        into[..8].fill(b'x');
+        into.buffer.extend_from_slice(&[b'x'; 8]);
         Ok(8)
     }
 

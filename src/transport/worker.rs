@@ -99,6 +99,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) {
         self.wait(timeout);
         self.turn.begin();
+        self.inbox.rewind();
         self.serve_events();
         self.serve_ready();
         self.take_commands();

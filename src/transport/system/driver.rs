@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::open_listener::OpenListener;
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
+use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::connection::Listens;
 use crate::id::Key;
@@ -225,7 +226,7 @@ impl Driver for SystemDriver {
         stream.take_error().ok().flatten()
     }
 
-    fn read(&mut self, stream: &mut Stream, into: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, stream: &mut Stream, into: Room<'_>) -> io::Result<usize> {
         stream.read(into)
     }
 
@@ -237,8 +238,15 @@ impl Driver for SystemDriver {
         stream.shutdown_write()
     }
 
+    /// Leaves the poll by being dropped: on Linux, closing the only descriptor of a socket does that
+    /// (epoll(7)), and saves a short connection one of its seven calls.
+    #[cfg(target_os = "linux")]
+    fn close(&mut self, stream: Stream) {
+        drop(stream);
+    }
+
+    #[cfg(not(target_os = "linux"))]
     fn close(&mut self, mut stream: Stream) {
-        // mio asks for it, though closing the only descriptor removes it from the poll on Linux.
         let _ = stream.deregister(self.poll.registry());
     }
 }

@@ -5,6 +5,8 @@ mod admission;
 mod affinity;
 mod driver;
 mod open_listener;
+#[cfg(unix)]
+mod receive;
 mod socket;
 
 pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order, WorkerDoor};

@@ -1,8 +1,8 @@
 //! Listening and connected sockets, and their options.
 
+use std::io::{self, IoSlice};
 #[cfg(not(unix))]
-use std::io::Write;
-use std::io::{self, IoSlice, Read};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,10 @@ use mio::{Interest, Registry, Token};
 use socket2::SockAddr;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+#[cfg(unix)]
+use super::receive::receive;
 use crate::address::{Address, Peer, Place};
+use crate::buffer::Room;
 use crate::error::Error;
 use crate::options::Options;
 
@@ -36,8 +39,21 @@ macro_rules! either {
 }
 
 impl Stream {
-    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        either!(self, stream => stream.read(into))
+    #[cfg(unix)]
+    pub(crate) fn read(&mut self, into: Room<'_>) -> io::Result<usize> {
+        let socket = either!(self, stream => SockRef::from(&*stream));
+        receive(&socket, into)
+    }
+
+    /// Reads by mio's own call, which arms the socket anew; into zeroes, since it takes nothing less.
+    #[cfg(not(unix))]
+    pub(crate) fn read(&mut self, into: Room<'_>) -> io::Result<usize> {
+        let start = into.buffer.len();
+        into.buffer.resize(start + into.bytes_max, 0);
+        let outcome = either!(self, stream => stream.read(&mut into.buffer[start..]));
+        into.buffer
+            .truncate(start + outcome.as_ref().map_or(0, |count| *count));
+        outcome
     }
 
     /// Writes without raising SIGPIPE: a host program may have that signal at its default, which kills.
@@ -108,6 +124,7 @@ impl Stream {
         either!(self, stream => stream.reregister(registry, token, interest(true)))
     }
 
+    #[cfg(not(target_os = "linux"))]
     pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         either!(self, stream => stream.deregister(registry))
     }
