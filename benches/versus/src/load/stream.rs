@@ -59,7 +59,7 @@ impl Read for Stream {
         };
         let mut filled = 0;
         loop {
-            filled += tls.decrypted(&mut buffer[filled..])?;
+            filled += decrypted(&mut tls.session, &mut buffer[filled..])?;
             let count = match self.socket.read(&mut tls.wire) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && filled > 0 => {
                     return Ok(filled);
@@ -75,7 +75,7 @@ impl Read for Stream {
                 tls.session
                     .process_new_packets()
                     .map_err(io::Error::other)?;
-                filled += tls.decrypted(&mut buffer[filled..])?;
+                filled += decrypted(&mut tls.session, &mut buffer[filled..])?;
             }
             if count < WIRE_BYTES && filled > 0 {
                 return Ok(filled);
@@ -84,19 +84,18 @@ impl Read for Stream {
     }
 }
 
-impl Sealed {
-    fn decrypted(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.session.reader().read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
+/// Takes what has been decrypted.
+fn decrypted(session: &mut ClientConnection, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match session.reader().read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
         }
-        Ok(filled)
     }
+    Ok(filled)
 }
 
 impl Write for Stream {
