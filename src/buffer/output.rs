@@ -161,6 +161,9 @@ impl Output {
             consumed: std::mem::take(&mut self.consumed),
             flushed: 0,
         };
+        if at == 0 {
+            return behind;
+        }
         let mut queued = Queued(&mut behind).take(at);
         while queued.has_remaining() {
             let chunk = queued.chunk();
@@ -360,12 +363,10 @@ impl Write for Output {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let count = slices.iter().map(|slice| slice.len()).sum();
-        self.buffer.tail.reserve(count);
         for slice in slices {
             self.put(slice);
         }
-        Ok(count)
+        Ok(slices.iter().map(|slice| slice.len()).sum())
     }
 
     fn flush(&mut self) -> io::Result<()> {

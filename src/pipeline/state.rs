@@ -89,6 +89,13 @@ pub(crate) struct Rare {
     pub(crate) upgrade: Option<AnyPipeline>,
 }
 
+impl Rare {
+    /// Whether it holds nothing but attributes.
+    fn is_plain(&self) -> bool {
+        self.completions.is_empty() && self.upgrade.is_none()
+    }
+}
+
 impl State {
     pub(crate) fn new(id: ConnectionId, peer: Peer, options: Arc<Options>) -> Self {
         Self {
@@ -241,7 +248,7 @@ impl State {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.closing == Closing::No
-            && self.rare.is_none()
+            && self.rare.as_ref().is_none_or(|rare| rare.is_plain())
             && self.pauses == 0
             && !self.has_handles
             && !self.stall_armed

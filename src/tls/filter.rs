@@ -78,10 +78,7 @@ impl Filter for TlsFilter {
     fn outbound(&mut self, plain: &mut dyn Buf, wire: &mut Output) -> Result<()> {
         let connection = self.connection()?;
         while plain.has_remaining() {
-            let mut slices = [IoSlice::new(&[]); SLICES_PER_RECORD];
-            let filled = plain.chunks_vectored(&mut slices);
-            // As much as rustls takes at once, 64 KiB.
-            let count = connection.writer().write_vectored(&slices[..filled])?;
+            let count = encrypt(connection, plain)?;
             if count == 0 {
                 return Err(Failure::msg("TLS: nothing more can be encrypted"));
             }
@@ -106,6 +103,17 @@ impl Filter for TlsFilter {
             write_out(connection, wire).expect("an output takes all");
         }
     }
+}
+
+/// Encrypts as much of `plain` as rustls takes at once, 64 KiB; answers how much.
+fn encrypt(connection: &mut Connection, plain: &dyn Buf) -> Result<usize> {
+    let (chunk, mut writer) = (plain.chunk(), connection.writer());
+    if chunk.len() == plain.remaining() {
+        return Ok(writer.write(chunk)?);
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_PER_RECORD];
+    let filled = plain.chunks_vectored(&mut slices);
+    Ok(writer.write_vectored(&slices[..filled])?)
 }
 
 /// Takes all of `wire`, a record or a few at a time, and decrypts it.

@@ -72,10 +72,10 @@ pub use rustls;
 ///
 /// From a configuration of rustls, for which nothing is hidden, or from [`Tls::builder`], for the usual ones.
 ///
-/// Threads: any; clones share the configuration. Cost: about 20 KiB a connection while it shakes hands and
-/// 10 KiB after it, rustls's own; handshakes run on the connection's worker, one costs it under a
-/// millisecond. Limit: of a peer's bytes no more is kept than one record, 18 KiB (of a handshake message
-/// 64 KiB).
+/// Threads: any; clones share the configuration. Cost: handshakes are computed on the connection's worker;
+/// what is written in a turn is sealed together, in records of up to 16 KiB; an idle connection keeps
+/// rustls's state, 4 KiB of it a buffer. Limit: of what the peer sends no more is kept undecrypted than one
+/// record, 18 KiB (in a handshake 64 KiB); what is written is bounded as it is without TLS.
 #[derive(Clone)]
 pub struct Tls {
     side: Side,
