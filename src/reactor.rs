@@ -25,7 +25,7 @@ use crate::stats::{Stats, WorkerStats};
 use crate::sync::lock;
 use crate::thread_role;
 use crate::transport::system::{
-    Acceptor, AcceptorHandle, Admission, Bound, Inbound, Order, SystemDriver, WorkerDoor,
+    Acceptor, AcceptorHandle, Admission, Bound, Inbound, Order, Plug, SystemDriver, WorkerDoor,
     begin_connect, descriptor_limit, pin_to,
 };
 use crate::transport::{Arrival, Worker, WorkerSeed};
@@ -160,6 +160,7 @@ impl ReactorBuilder {
             doors,
             acceptor: handle,
             one_chosen,
+            plugs: Mutex::default(),
             admission,
             next: Mutex::new(0),
             services: Mutex::default(),
@@ -288,7 +289,7 @@ fn join(threads: &mut Vec<JoinHandle<()>>) {
     }
 }
 
-/// A running acceptor and its workers, which serve any number of servers and clients.
+/// A running acceptor and its workers (a single worker accepts by itself), which serve any number of servers and clients.
 ///
 /// Threads: any. Ends, with everything in it, when it is shut down or dropped; a drop closes all
 /// connections at once and waits for the threads.
@@ -381,6 +382,8 @@ struct System {
     /// Whether there is nothing to choose: the only worker accepts by itself, which saves each connection
     /// the hop over the acceptor's thread.
     one_chosen: bool,
+    /// The listeners of that worker, which are stopped without waiting for it.
+    plugs: Mutex<Vec<(Arc<Service>, Plug)>>,
     admission: Arc<Admission>,
     next: Mutex<usize>,
     services: Mutex<Services>,
@@ -432,6 +435,7 @@ impl System {
         for service in services {
             service.end();
         }
+        self.stop_ended();
         self.acceptor.close_ended();
         self.tell_workers(Command::Shutdown);
         let gone =
@@ -454,6 +458,14 @@ impl System {
             drained,
             aborted,
             elapsed: start.elapsed(),
+        }
+    }
+
+    /// Stops the listeners of services that are ending, on a worker that may be busy.
+    fn stop_ended(&self) {
+        let mut plugs = lock(&self.plugs);
+        for (_, plug) in plugs.extract_if(.., |(service, _)| service.is_ending()) {
+            plug.stop();
         }
     }
 
@@ -491,7 +503,12 @@ impl System {
 
     fn open(&self, sockets: Vec<Bound>, service: &Arc<Service>) -> Result<(), Error> {
         for (bound, door) in sockets.into_iter().zip(&self.doors) {
-            if !bound.is_shared() && !self.one_chosen {
+            let plug = self.one_chosen.then(|| bound.plug()).flatten();
+            if let Some(plug) = plug {
+                lock(&self.plugs).push((Arc::clone(service), plug));
+                // It may have been told to end meanwhile, and nobody looks again.
+                self.stop_ended();
+            } else if !bound.is_shared() {
                 let asked = self
                     .acceptor
                     .listen(bound.listener(), Listens::new(service));
@@ -602,6 +619,7 @@ impl Network for System {
     fn cut_off(&self, service: &Arc<Service>) {
         service.end();
         service.abort();
+        self.stop_ended();
         self.acceptor.close_ended_soon();
         self.tell_workers(Command::Shutdown);
     }

@@ -279,12 +279,13 @@ impl<F: Framing, B: Body> Codec for Framed<F, B> {
 
 /// A framing by itself is a codec of its frames.
 ///
-/// Cost: one allocation for each message up to [`FRAME_COPY_BYTES_MAX`], none for longer ones; none
-/// at all for a [`Body`] that reads in place.
+/// Cost: one copy for each message up to [`FRAME_COPY_BYTES_MAX`], or one for all that came with a read,
+/// into memory that is used again; none for longer ones, nor for a [`Body`] that reads in place.
 impl<F: Framing> Codec for F {
     type In = Bytes;
     type Out = Bytes;
 
+    #[inline]
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>> {
         let frame = next_frame(self, input, F::scan)?;
         Ok(frame.map(|(body, len)| take_frame(input, body, len)))
@@ -309,6 +310,8 @@ impl<F: Framing> Codec for F {
 }
 
 /// Finds the next good frame at the front of `input`, once the bad ones before it have been dealt with.
+// Inlined with `take_frame`, or each message goes through memory on its way out: 3 ns of 80.
+#[inline(always)]
 fn next_frame<F: Framing>(
     framing: &mut F,
     input: &mut BytesMut,
@@ -358,8 +361,9 @@ fn pass_over<F: Framing>(
 }
 
 /// Takes the frame's message out of `input` and drops the rest of the frame.
+#[inline(always)]
 fn take_frame(input: &mut BytesMut, body: Range<usize>, len: usize) -> Bytes {
-    if body.len() <= FRAME_COPY_BYTES_MAX {
+    if body.len() <= FRAME_COPY_BYTES_MAX && !chunk::take_in(input, len) {
         let message = chunk::copy(&input[body]);
         input.advance(len);
         return message;

@@ -268,7 +268,15 @@ pub const CASES: &[Case] = &[
         note: "A preempted worker strands the connections that are fixed to it; a work-stealing runtime moves on.",
         cores: Cores::Shared,
         workers: 2,
-        servers: &["tokio", "c", "netwheel", "netwheel-pin", "netty", "go"],
+        servers: &[
+            "tokio",
+            "c",
+            "netwheel",
+            "netwheel-pin",
+            "netwheel-one",
+            "netty",
+            "go",
+        ],
         goals: &[
             Goal::faster(CPU, "tokio", 1.0, "C 0.93"),
             Goal::faster(P99, "tokio", 1.0, "C 0.23"),
@@ -281,7 +289,14 @@ pub const CASES: &[Case] = &[
         mode: Mode::Pool,
         cores: Cores::Shared,
         workers: 2,
-        servers: &["tokio", "tokio-crossbeam", "c", "netwheel", "netwheel-pin"],
+        servers: &[
+            "tokio",
+            "tokio-crossbeam",
+            "c",
+            "netwheel",
+            "netwheel-pin",
+            "netwheel-one",
+        ],
         goals: &[
             Goal::faster(
                 CPU,

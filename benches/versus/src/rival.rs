@@ -103,6 +103,11 @@ pub const RIVALS: &[Rival] = &[
         "each worker pinned to a core",
     ),
     netwheel(
+        "netwheel-one",
+        &["--buffer", "65536", "--workers", "1"],
+        "one worker, where others have two",
+    ),
+    netwheel(
         "netwheel-reuseport",
         &["--buffer", "65536", "--reuse-port", "1"],
         "a listener per worker",

@@ -13,4 +13,4 @@ pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order, WorkerDoor};
 pub(crate) use admission::Admission;
 pub(crate) use affinity::pin_to;
 pub(crate) use driver::{Inbound, SystemDriver};
-pub(crate) use socket::{Bound, begin_connect, descriptor_limit};
+pub(crate) use socket::{Bound, Plug, begin_connect, descriptor_limit};

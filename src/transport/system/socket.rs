@@ -200,6 +200,16 @@ impl Bound {
         self.shared
     }
 
+    /// What stops the listening at once, whatever the thread that accepts is doing; Linux only, where
+    /// shutdown(2) does so to a socket that listens.
+    pub(crate) fn plug(&self) -> Option<Plug> {
+        if cfg!(target_os = "linux") {
+            self.socket.try_clone().ok().map(Plug)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn listener(self) -> Listener {
         let socket = match self.place {
             Place::Inet(address) => {
@@ -216,6 +226,17 @@ impl Bound {
             socket,
             _file: self.file,
         }
+    }
+}
+
+/// Stops a listener from any thread: whoever connects from then on is refused.
+#[derive(Debug)]
+pub(crate) struct Plug(Socket);
+
+impl Plug {
+    pub(crate) fn stop(self) {
+        // The worker that has the listener closes it in its next turn.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 

@@ -45,8 +45,8 @@ pub struct ServeArgs {
     pub listen: SocketAddr,
     #[arg(long, value_enum, default_value = "raw")]
     pub mode: Mode,
-    /// I/O threads
-    #[arg(long, default_value_t = 1)]
+    /// I/O threads; the last word counts
+    #[arg(long, default_value_t = 1, overrides_with = "workers")]
     pub workers: usize,
     /// Business threads, in mode pool
     #[arg(long, default_value_t = 4)]
