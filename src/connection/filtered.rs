@@ -132,14 +132,8 @@ impl Filters {
         index: usize,
         arrived: BytesMut,
     ) -> Result<BytesMut> {
-        let layer = &mut self.layers[index];
-        let mut wire = layer.join(arrived);
-        let mut plain = turn.spare.take_plain(wire.len());
         let mut back = Output::new();
-        let outcome = layer.filter.inbound(&mut wire, &mut plain, &mut back);
-        layer.hold(&wire);
-        let passed = plain.split();
-        turn.spare.give_plain(plain);
+        let (passed, outcome) = self.layers[index].inbound(turn, arrived, &mut back);
         if outcome.is_err() {
             self.lose_unsealed(state);
         }
@@ -228,6 +222,24 @@ impl Filters {
 }
 
 impl Layer {
+    fn inbound(
+        &mut self,
+        turn: &mut Turn,
+        arrived: BytesMut,
+        back: &mut Output,
+    ) -> (BytesMut, Result<Inbound>) {
+        let mut wire = self.join(arrived);
+        let mut plain = turn.spare.take_plain(wire.len());
+        let outcome = self.filter.inbound(&mut wire, &mut plain, back);
+        if !wire.is_empty() {
+            // Copied, so that the worker's buffer is not pinned.
+            self.held.extend_from_slice(&wire);
+        }
+        let passed = plain.split();
+        turn.spare.give_plain(plain);
+        (passed, outcome)
+    }
+
     /// What it has left, with more behind it.
     fn join(&mut self, arrived: BytesMut) -> BytesMut {
         if self.held.is_empty() {
@@ -235,13 +247,6 @@ impl Layer {
         }
         self.held.extend_from_slice(&arrived);
         take(&mut self.held)
-    }
-
-    /// Copied, so that the worker's buffer is not pinned.
-    fn hold(&mut self, rest: &[u8]) {
-        if !rest.is_empty() {
-            self.held.extend_from_slice(rest);
-        }
     }
 }
 
@@ -363,30 +368,29 @@ impl Connection {
         }
     }
 
-    /// Calls the filters; a failure or a panic there ends the connection.
+    /// Calls the filters; a failure or a panic there ends the connection, and they are not called again.
     fn with_filters<R>(
         &mut self,
         turn: &mut Turn,
         call: impl FnOnce(&mut Filters, &mut State, &mut Turn) -> Result<R>,
     ) -> Option<R> {
-        let filters = self.filters.as_mut()?;
-        let state = &mut self.state;
+        let (filters, state) = (self.filters.as_mut()?, &mut self.state);
+        if filters.broken {
+            filters.lose_unsealed(state);
+            return None;
+        }
         match contain(|| call(filters, state, turn)) {
             Ok(Ok(value)) => return Some(value),
-            Ok(Err(failure)) => {
-                filters.left = true;
-                filters.lose_unsealed(state);
-                state.fail(failure.blame(CloseReason::ProtocolError));
-            }
+            Ok(Err(failure)) => state.fail(failure.blame(CloseReason::ProtocolError)),
             Err(_) => {
                 error!(target: "netwheel::connection", "{} {}: a filter panicked",
                     state.id, state.peer.address);
                 turn.stats.panics.add(1);
                 state.close(Closing::Now(CloseReason::Panic));
-                filters.left = true;
-                filters.lose_unsealed(state);
             }
         }
+        filters.left = true;
+        filters.lose_unsealed(state);
         None
     }
 }

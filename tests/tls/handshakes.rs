@@ -200,6 +200,44 @@ fn what_is_no_tls_is_answered_by_an_alert() {
 }
 
 #[test]
+fn a_greeting_with_any_byte_wrong_harms_nobody() {
+    let authority = Authority::new();
+    let tls = authority.server();
+    let hello = Counterpart::client(&authority).wire();
+    for place in 0..hello.len() {
+        let (mut harness, heard) = open(&tls);
+        let mut wrong = hello.clone();
+        wrong[place] ^= 0xff;
+        harness.receive(&wrong).receive(&wrong).receive_eof();
+        assert_eq!(harness.stats().panics, 0, "byte {place}");
+        assert!(harness.closed().is_some() && heard.all().is_empty());
+    }
+}
+
+#[test]
+fn a_client_may_be_refused_after_its_handshake() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let server = authority
+        .identified("localhost")
+        .trust_pem(stranger.pem())
+        .unwrap();
+    let server = server.require_client_certificates().server().unwrap();
+    let (mut server, refused) = open(&server);
+    let (mut client, heard) = open(&authority.client());
+    for _ in 0..4 {
+        let (theirs, ours) = (server.sent(), client.sent());
+        if server.closed().is_none() {
+            server.receive(&ours);
+        }
+        client.receive(&theirs);
+    }
+    assert_eq!(server.closed(), Some(CloseReason::ProtocolError));
+    assert_eq!(client.closed(), Some(CloseReason::ProtocolError));
+    assert_eq!(refused.all(), [""; 0]);
+    assert_eq!(heard.all().len(), 2, "opened and closed");
+}
+
+#[test]
 fn a_peer_that_leaves_in_the_middle_has_closed() {
     let authority = Authority::new();
     let (mut harness, heard) = open(&authority.server());
