@@ -1,22 +1,12 @@
-//! Messages that other programs write and read: Python's, where it is installed.
+//! Messages there and back through Python's modules.
 //!
-//! ```text
-//! cargo test --all-features --test interop -- --nocapture
-//! ```
-//! What is not installed is skipped, and said so.
-#![cfg(any(feature = "gzip", feature = "json", feature = "protobuf"))]
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test, which says what it skips"
-)]
-
-mod util;
+//! Needs `python3`, and its module `google.protobuf` for protobuf.
 
 use std::process::Command;
 
 use netwheel::RunningServer;
+
+use crate::util;
 
 /// Whether Python is there, with a module.
 fn python_has(module: &str) -> bool {
@@ -54,7 +44,6 @@ def take(count):
     return data
 ";
 
-#[cfg(all(feature = "gzip", feature = "json"))]
 #[test]
 fn python_reads_our_gzip_and_json_and_we_its() {
     use netwheel::codec::{Gzip, Json, LengthField};
@@ -87,7 +76,6 @@ for size in (0, 1, 100, 300_000):
     run_python(&format!("{SOCKET}{PROGRAM}"), server);
 }
 
-#[cfg(feature = "protobuf")]
 #[test]
 fn python_reads_our_protobuf_and_we_its() {
     use netwheel::codec::{Protobuf, Varint32};
