@@ -279,8 +279,8 @@ impl<F: Framing, B: Body> Codec for Framed<F, B> {
 
 /// A framing by itself is a codec of its frames.
 ///
-/// Cost: one allocation for each message up to [`FRAME_COPY_BYTES_MAX`], none for longer ones; none
-/// at all for a [`Body`] that reads in place.
+/// Cost: a copy of each message up to [`FRAME_COPY_BYTES_MAX`], into memory that many share; none of longer
+/// ones, nor for a [`Body`] that reads in place.
 impl<F: Framing> Codec for F {
     type In = Bytes;
     type Out = Bytes;
