@@ -115,9 +115,14 @@ impl Delimiter {
                 let body = 0..if self.keep { end } else { start };
                 (Some(Scan::Frame { body, len: end }), 0)
             }
-            None if self.set.certain(input) > self.bytes_max => (None, input.len()),
+            None if self.is_too_long(input) => (None, input.len()),
             None => (Some(Scan::More(input.len() + 1)), input.len()),
         }
+    }
+
+    /// Whether `input`, which holds no delimiter, is the beginning of no good frame.
+    fn is_too_long(&self, input: &[u8]) -> bool {
+        input.len() > self.bytes_max && self.set.certain(input) > self.bytes_max
     }
 
     /// Passes over the bad frame at the front: to its end, or all that cannot be part of one.
