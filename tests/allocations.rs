@@ -13,11 +13,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use crossbeam_channel::{Sender, bounded};
-use netwheel::codec::LengthField;
+use netwheel::codec::{Blob, Codec, Delimiter, FixedLength, LengthField, Lines, Varint32};
 use netwheel::{
-    Body, ConnectionHandle, Context, Failure, Flow, Framing, Handler, Pipeline, Result,
+    Body, ConnectionHandle, Context, Failure, Flow, Framing, Handler, Output, Pipeline, Result,
     RunningServer, Stage, TrySendError,
 };
 use util::{PATIENCE, dial, end, frame, serve};
@@ -306,6 +306,64 @@ const ROWS: [Row; 4] = [
     ),
 ];
 
+/// The allocations of a codec that decodes `wire` and encodes what it found, again and again, without a
+/// connection around it; they may be one in a thousand messages.
+fn codec_alone<C: Codec<Out = <C as Codec>::In>>(name: &str, mut codec: C, wire: &[u8]) {
+    let (mut input, mut output) = (BytesMut::new(), Output::new());
+    let mut rounds = |count: u64| {
+        for _ in 0..count {
+            input.extend_from_slice(wire);
+            let message = codec.decode(&mut input).unwrap().expect("a whole frame");
+            assert!(input.is_empty());
+            codec.encode(message, &mut output).unwrap();
+            assert!(output.tail().len() >= wire.len() / 2);
+            output.tail().clear();
+        }
+    };
+    rounds(100);
+    let count = allocations(|| rounds(10_000));
+    assert!(
+        count <= 10,
+        "{name}: {count} allocations for 10,000 messages"
+    );
+}
+
+fn codecs_alone() {
+    codec_alone("fixed", FixedLength::new(5), b"hello");
+    codec_alone("lines", Lines::new(), b"hello\n");
+    codec_alone("delimiter", Delimiter::new("$_"), b"hello$_");
+    codec_alone("varint", Varint32::new(), b"\x05hello");
+    codec_alone("bytes", Lines::crlf().then(Blob), b"hello\r\n");
+    #[cfg(feature = "json")]
+    {
+        use netwheel::codec::Json;
+        let codec = Lines::new().then(Json::<(u64, bool), _>::new());
+        codec_alone("json", codec, b"[1234567,true]\n");
+    }
+    #[cfg(feature = "msgpack")]
+    {
+        use netwheel::codec::MessagePack;
+        let codec = LengthField::u8().then(MessagePack::<(u8, bool), _>::new());
+        codec_alone("msgpack", codec, b"\x03\x92\x07\xC3");
+    }
+    #[cfg(feature = "protobuf")]
+    {
+        use netwheel::codec::Protobuf;
+        let codec = Varint32::new().then(Protobuf::<u64, _>::new());
+        codec_alone("protobuf", codec, b"\x03\x08\x96\x01");
+    }
+    #[cfg(feature = "gzip")]
+    {
+        use netwheel::codec::Gzip;
+        let mut codec = LengthField::u16().then(Gzip::new(Blob).level(1));
+        let mut output = Output::new();
+        codec
+            .encode(Bytes::from(vec![7; 2000]), &mut output)
+            .unwrap();
+        codec_alone("gzip", codec, &output.tail().clone());
+    }
+}
+
 #[test]
 #[allow(clippy::print_stdout, reason = "the table is what the test is run for")]
 fn a_message_in_the_steady_state_allocates_nothing() {
@@ -326,4 +384,5 @@ fn a_message_in_the_steady_state_allocates_nothing() {
         }
     }
     assert!(faults.is_empty(), "more than allowed: {faults:#?}");
+    codecs_alone();
 }

@@ -5,7 +5,9 @@
 use bytes::{Bytes, BytesMut};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use netwheel::codec::{Body, Codec, Framing, LengthField, Raw};
+use netwheel::codec::{
+    Body, Codec, Delimiter, FixedLength, Framing, LengthField, Lines, Raw, Varint32,
+};
 use netwheel::{Output, Result};
 
 /// Bytes of a message.
@@ -16,13 +18,46 @@ const READ_BYTES: usize = 64 << 10;
 /// Each message a `Bytes` of its own: copied out of the read while short, shared with it from 2 KiB.
 #[divan::bench(args = SIZES)]
 fn length_field_decode(bencher: Bencher<'_, '_>, size: usize) {
-    decode(bencher, LengthField::u32(), size);
+    decode(bencher, LengthField::u32(), &LengthField::u32(), size);
 }
 
 /// Each message read where it lies.
 #[divan::bench(args = SIZES)]
 fn length_field_decode_in_place(bencher: Bencher<'_, '_>, size: usize) {
-    decode(bencher, LengthField::u32().then(Record::of(size)), size);
+    decode_in_place(bencher, &LengthField::u32(), size);
+}
+
+/// From here on the messages are read where they lie too: what is measured is the search for their ends.
+#[divan::bench(args = SIZES)]
+fn varint_decode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    decode_in_place(bencher, &Varint32::new(), size);
+}
+
+#[divan::bench(args = SIZES)]
+fn fixed_decode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    decode_in_place(bencher, &FixedLength::new(size), size);
+}
+
+#[divan::bench(args = SIZES)]
+fn lines_decode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    decode_in_place(bencher, &Lines::new(), size);
+}
+
+#[divan::bench(args = SIZES)]
+fn strict_lines_decode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    decode_in_place(bencher, &Lines::crlf(), size);
+}
+
+#[divan::bench(args = SIZES)]
+fn delimiter_decode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    decode_in_place(bencher, &Delimiter::new("$_"), size);
+}
+
+/// Three delimiters, of which one is looked for in vain.
+#[divan::bench(args = SIZES)]
+fn three_delimiters_decode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    let set = Delimiter::any_of(["\r\n", "\n", "\0"]);
+    decode_in_place(bencher, &set.expect("none stands inside another"), size);
 }
 
 /// What comes, as it comes: a message is a whole read.
@@ -49,6 +84,23 @@ fn length_field_encode_in_place(bencher: Bencher<'_, '_>, size: usize) {
 }
 
 #[divan::bench(args = SIZES)]
+fn varint_encode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    encode(bencher, Varint32::new().then(Record::of(size)), size, &());
+}
+
+/// Each message is searched for an end of line that it must not hold.
+#[divan::bench(args = SIZES)]
+fn lines_encode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    encode(bencher, Lines::new().then(Record::of(size)), size, &());
+}
+
+#[divan::bench(args = SIZES)]
+fn delimiter_encode_in_place(bencher: Bencher<'_, '_>, size: usize) {
+    let codec = Delimiter::new("$_").then(Record::of(size));
+    encode(bencher, codec, size, &());
+}
+
+#[divan::bench(args = SIZES)]
 fn raw_encode(bencher: Bencher<'_, '_>, size: usize) {
     encode(bencher, Raw, size, &Bytes::from(vec![1; size]));
 }
@@ -58,9 +110,22 @@ fn messages(size: usize) -> usize {
     (READ_BYTES / (4 + size)).max(1)
 }
 
-fn decode<C: Codec>(bencher: Bencher<'_, '_>, mut codec: C, size: usize) {
-    let mut frame = (size as u32).to_be_bytes().to_vec();
-    frame.resize(4 + size, 1);
+fn decode_in_place<F: Framing + Clone>(bencher: Bencher<'_, '_>, framing: &F, size: usize) {
+    let codec = framing.clone().then(Record::of(size));
+    decode(bencher, codec, framing, size);
+}
+
+/// Decodes a read of frames that `framing` made.
+fn decode<C, F>(bencher: Bencher<'_, '_>, mut codec: C, framing: &F, size: usize)
+where
+    C: Codec,
+    F: Framing + Clone,
+{
+    let (mut framing, mut frame) = (framing.clone(), Vec::new());
+    framing.begin(&mut frame);
+    frame.extend(vec![1; size]);
+    let framed = framing.end(&mut frame, 0);
+    framed.expect("it may be sent");
     let read = frame.repeat(messages(size));
     bencher
         .counter(ItemsCount::new(messages(size)))

@@ -41,6 +41,11 @@ pub enum FrameErrorKind {
         /// The most that is allowed.
         max: u64,
     },
+    /// The message does not end where it has to at the latest: how long it gets is not waited for.
+    NoEnd {
+        /// The most bytes that are allowed.
+        max: u64,
+    },
     /// The frame is shorter than its layout needs.
     TooShort {
         /// Bytes of the frame.
@@ -85,6 +90,12 @@ impl fmt::Display for FrameErrorKind {
                     "a message of {bytes} bytes, where at most {max} are allowed"
                 )
             }
+            Self::NoEnd { max } => {
+                write!(
+                    f,
+                    "a message without an end in the {max} bytes that are allowed"
+                )
+            }
             Self::TooShort { bytes, min } => {
                 write!(
                     f,
@@ -125,7 +136,7 @@ impl fmt::Display for FrameErrorKind {
 /// ```
 ///
 /// Cost: no heap memory, however many bytes the peer sent or claims to send.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FrameError {
     kind: FrameErrorKind,
     first: [u8; FIRST_BYTES_MAX],
@@ -168,9 +179,9 @@ impl FrameError {
     #[must_use]
     pub fn reason(&self) -> CloseReason {
         match self.kind {
-            FrameErrorKind::TooLong { .. } | FrameErrorKind::LengthOverflow { .. } => {
-                CloseReason::OverLimit
-            }
+            FrameErrorKind::TooLong { .. }
+            | FrameErrorKind::NoEnd { .. }
+            | FrameErrorKind::LengthOverflow { .. } => CloseReason::OverLimit,
             FrameErrorKind::Truncated { .. } => CloseReason::PeerClosed,
             _ => CloseReason::ProtocolError,
         }
@@ -183,6 +194,15 @@ impl FrameError {
     #[must_use]
     pub fn into_failure(self) -> Failure {
         Failure::with(self.reason(), self)
+    }
+
+    /// Why a message of our own is not sent: over a limit, or a mistake of the program's.
+    pub(super) fn refused(kind: FrameErrorKind) -> Failure {
+        let reason = match kind {
+            FrameErrorKind::TooLong { .. } => CloseReason::OverLimit,
+            _ => CloseReason::IoError,
+        };
+        Failure::with(reason, Self::new(kind, &[]))
     }
 
     /// The protocol that the first bytes belong to, where they give it away.
@@ -221,3 +241,30 @@ impl fmt::Debug for FrameError {
 }
 
 impl StdError for FrameError {}
+
+/// What a framing does about its bad frames, and how many it has passed over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BadFrames {
+    pub(super) policy: OnFrameError,
+    skips: u64,
+}
+
+impl BadFrames {
+    pub(super) const fn new() -> Self {
+        Self {
+            policy: OnFrameError::Close,
+            skips: 0,
+        }
+    }
+
+    /// Counts a bad frame and says what becomes of it: see [`Framing::on_bad_frame`](super::Framing).
+    pub(super) fn note(&mut self) -> OnFrameError {
+        self.skips += u64::from(self.policy == OnFrameError::Skip);
+        self.policy
+    }
+
+    /// Those passed over since this was last asked.
+    pub(super) fn take_skips(&mut self) -> u64 {
+        std::mem::take(&mut self.skips)
+    }
+}

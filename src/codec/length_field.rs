@@ -7,10 +7,10 @@
 
 use bytes::{Buf, Bytes};
 
-use super::frame_error::{FrameError, FrameErrorKind, OnFrameError};
+use super::frame_error::{BadFrames, FrameError, FrameErrorKind, OnFrameError};
 use super::framed::{Framing, Scan};
 use crate::buffer::Output;
-use crate::error::{CloseReason, Error, ErrorKind, Failure, Result};
+use crate::error::{Error, ErrorKind, Failure, Result};
 use crate::limits::FRAME_BYTES_MAX;
 
 /// The longest header that a [`LengthFieldBuilder`] accepts, 1 KiB, and the most that may be stripped.
@@ -90,12 +90,10 @@ pub struct LengthField {
     includes_length: bool,
     /// Whether the layout is the usual one, a leading big-endian u32: it has a short way of its own.
     plain_u32: bool,
-    on_error: OnFrameError,
     bytes_max: usize,
+    bad_frames: BadFrames,
     /// Bytes of a bad frame that are still to be passed over.
     bad: u64,
-    /// Bad frames since [`Framing::take_skips`] was last called.
-    skips: u64,
 }
 
 impl LengthField {
@@ -161,10 +159,9 @@ impl LengthField {
             little_endian: false,
             includes_length: false,
             plain_u32: width == 4,
-            on_error: OnFrameError::Close,
             bytes_max: FRAME_BYTES_MAX,
+            bad_frames: BadFrames::new(),
             bad: 0,
-            skips: 0,
         }
     }
 
@@ -208,7 +205,7 @@ impl LengthField {
     /// Sets what becomes of a bad frame; [`OnFrameError::Close`] unless told otherwise.
     #[must_use]
     pub const fn on_error(mut self, policy: OnFrameError) -> Self {
-        self.on_error = policy;
+        self.bad_frames.policy = policy;
         self
     }
 
@@ -289,11 +286,14 @@ impl LengthField {
         let (bytes, strip) = (bytes as u64, u64::from(self.strip));
         let (whole, min) = (bytes + strip, self.frame_bytes_min());
         if whole < min {
-            return Err(refused(FrameErrorKind::TooShort { bytes: whole, min }));
+            return Err(FrameError::refused(FrameErrorKind::TooShort {
+                bytes: whole,
+                min,
+            }));
         }
         let max = (self.bytes_max as u64).min(self.frame_bytes_told() - strip);
         if bytes > max {
-            return Err(refused(FrameErrorKind::TooLong { bytes, max }));
+            return Err(FrameError::refused(FrameErrorKind::TooLong { bytes, max }));
         }
         let behind = whole - self.header() as u64;
         Ok(behind.wrapping_add_signed(-self.adjustment()))
@@ -368,12 +368,11 @@ impl Framing for LengthField {
     }
 
     fn on_bad_frame(&mut self, _error: &FrameError) -> OnFrameError {
-        self.skips += u64::from(self.on_error == OnFrameError::Skip);
-        self.on_error
+        self.bad_frames.note()
     }
 
     fn take_skips(&mut self) -> u64 {
-        std::mem::take(&mut self.skips)
+        self.bad_frames.take_skips()
     }
 
     fn begin(&mut self, dst: &mut Vec<u8>) {
@@ -407,15 +406,6 @@ impl Framing for LengthField {
         dst.push(body);
         Ok(())
     }
-}
-
-/// Why a message of our own is not sent: over a limit, or a mistake of the program's.
-fn refused(kind: FrameErrorKind) -> Failure {
-    let reason = match kind {
-        FrameErrorKind::TooLong { .. } => CloseReason::OverLimit,
-        _ => CloseReason::IoError,
-    };
-    Failure::with(reason, FrameError::new(kind, &[]))
 }
 
 /// A layout of a [`LengthField`] in the making: see there what the numbers mean.

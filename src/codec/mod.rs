@@ -6,21 +6,70 @@
 //!   Body             frame <-> message: what it means
 //!   Framing.then(Body) = Framed: Codec
 //! ```
+//!
+//! | framing | a message ends |
+//! |---|---|
+//! | [`LengthField`] | where its header says, in any layout that Netty knows |
+//! | [`Varint32`] | where protobuf's prefix says |
+//! | [`FixedLength`] | after a number of bytes that is always the same |
+//! | [`Lines`] | at the end of a line |
+//! | [`Delimiter`] | at bytes of one's own choice |
+//! | [`Raw`], no framing | nowhere: bytes as they come |
+//!
+//! | body | a message is | feature |
+//! |---|---|---|
+//! | [`Utf8`] | text, strict or lossy | |
+//! | [`Blob`] | bytes | |
+//! | `Json` | any type that serde knows | `json` |
+//! | `MessagePack` | any type that serde knows | `msgpack` |
+//! | `Protobuf` | a message of prost | `protobuf` |
+//! | `Gzip` | another body's, compressed | `gzip` |
+//!
 //! A framing alone is a codec of [`Bytes`](bytes::Bytes); `LengthField::u32().then(Json::new())` is a
 //! codec of the types that the body names. A codec never sees a socket, a clock or a thread, and the
 //! messages it makes do not depend on how the stream was cut into reads.
 
+mod blob;
 mod chunk;
+mod delimiter;
+mod fixed_length;
 mod frame_error;
 mod framed;
+#[cfg(feature = "gzip")]
+mod gzip;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(test)]
+mod law;
 mod length_field;
+mod lines;
+#[cfg(feature = "msgpack")]
+mod msgpack;
+#[cfg(feature = "protobuf")]
+mod protobuf;
 mod raw;
+mod utf8;
+mod varint32;
 
 pub use crate::limits::FRAME_BYTES_MAX;
+pub use blob::Blob;
+pub use delimiter::Delimiter;
+pub use fixed_length::FixedLength;
 pub use frame_error::{FrameError, FrameErrorKind, OnFrameError};
 pub use framed::{Body, FRAME_COPY_BYTES_MAX, Framed, Framing, Scan};
+#[cfg(feature = "gzip")]
+pub use gzip::Gzip;
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use length_field::{HEADER_BYTES_MAX, LengthField, LengthFieldBuilder};
+pub use lines::Lines;
+#[cfg(feature = "msgpack")]
+pub use msgpack::MessagePack;
+#[cfg(feature = "protobuf")]
+pub use protobuf::Protobuf;
 pub use raw::Raw;
+pub use utf8::Utf8;
+pub use varint32::Varint32;
 
 use bytes::BytesMut;
 

@@ -176,7 +176,7 @@ fn timers_of_one_tick_keep_their_order_when_armed_amid_a_cascade() {
         Some(ms(64)),
         "the cascade is unfinished"
     );
-    assert_eq!(drain(&mut wheel, ms(99)), []);
+    assert!(drain(&mut wheel, ms(99)).is_empty());
     assert_eq!(drain(&mut wheel, ms(100)), (0..=10).collect::<Vec<_>>());
 }
 

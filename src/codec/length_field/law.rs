@@ -1,100 +1,14 @@
 //! The law: what a stream holds does not depend on how it was cut into reads, held against an oracle.
 
-use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
 use crate::codec::Codec;
-
-/// What came out of a stream, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Message(Vec<u8>),
-    Bad(FrameErrorKind),
-}
-
-use Found::{Bad, Message};
+use crate::codec::law::{
+    Found::{self, Bad, Message},
+    check_cuts, receive,
+};
 use FrameErrorKind as Kind;
-
-/// A framing that writes down the bad frames it passes over.
-pub(super) struct Recorder {
-    framing: LengthField,
-    pub(super) found: Vec<Found>,
-}
-
-impl Framing for Recorder {
-    fn scan(&mut self, input: &[u8]) -> Result<Scan, FrameError> {
-        self.framing.scan(input)
-    }
-
-    fn on_bad_frame(&mut self, error: &FrameError) -> OnFrameError {
-        self.found.push(Bad(error.kind()));
-        self.framing.on_bad_frame(error)
-    }
-
-    fn take_skips(&mut self) -> u64 {
-        self.framing.take_skips()
-    }
-
-    fn begin(&mut self, _dst: &mut Vec<u8>) {}
-
-    fn end(&mut self, _dst: &mut Vec<u8>, _start: usize) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl Recorder {
-    pub(super) fn new(framing: &LengthField) -> Self {
-        Self {
-            framing: framing.clone(),
-            found: Vec::new(),
-        }
-    }
-
-    /// Takes what `input` holds; answers whether the connection would go on.
-    pub(super) fn drain(&mut self, input: &mut BytesMut, eof: bool) -> bool {
-        loop {
-            let answer = if eof {
-                self.decode_eof(input)
-            } else {
-                self.decode(input)
-            };
-            match answer {
-                Ok(Some(message)) => self.found.push(Message(message.to_vec())),
-                Ok(None) => return true,
-                Err(failure) => {
-                    assert_eq!(self.framing.on_error, OnFrameError::Close, "{failure}");
-                    return false;
-                }
-            }
-        }
-    }
-}
-
-/// Feeds the pieces as separate reads, then the end of the stream.
-pub(super) fn receive(
-    framing: &LengthField,
-    reads: impl IntoIterator<Item = impl AsRef<[u8]>>,
-) -> Vec<Found> {
-    let mut recorder = Recorder::new(framing);
-    let mut input = BytesMut::new();
-    for read in reads {
-        input.extend_from_slice(read.as_ref());
-        if !recorder.drain(&mut input, false) {
-            return recorder.found;
-        }
-    }
-    if recorder.drain(&mut input, true) {
-        assert!(input.is_empty(), "nothing is left at the end of the stream");
-    }
-    let bad = recorder.found.iter().filter(|one| matches!(one, Bad(_)));
-    let (bad, skips) = (bad.count() as u64, Codec::take_skipped(&mut recorder));
-    if framing.on_error == OnFrameError::Skip {
-        assert_eq!(skips, bad, "each bad frame is counted");
-    }
-    assert_eq!(Codec::take_skipped(&mut recorder), 0, "and counted once");
-    recorder.found
-}
 
 /// The numbers of a layout, as a book on Netty would give them.
 #[derive(Clone, Debug)]
@@ -263,17 +177,7 @@ proptest! {
         stream.truncate(stream.len() - torn.min(stream.len()));
         let expected = book.decode(&framing, &stream);
 
-        prop_assert_eq!(&receive(&framing, [&stream[..]]), &expected, "in one read");
-        prop_assert_eq!(&receive(&framing, stream.chunks(1)), &expected, "byte by byte");
-        for cut in 0..=stream.len() {
-            let (one, two) = stream.split_at(cut);
-            prop_assert_eq!(&receive(&framing, [one, two]), &expected, "cut at {}", cut);
-        }
-        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-        cuts.extend([0, stream.len()]);
-        cuts.sort_unstable();
-        let pieces = cuts.windows(2).map(|pair| &stream[pair[0]..pair[1]]);
-        prop_assert_eq!(&receive(&framing, pieces), &expected, "cut at {:?}", cuts);
+        check_cuts(&framing, &stream, &cuts, &expected)?;
     }
 
     #[test]

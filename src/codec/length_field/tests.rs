@@ -4,12 +4,13 @@ use std::io::IoSlice;
 
 use bytes::BytesMut;
 
-use super::law::{
+use super::*;
+use crate::codec::Codec;
+use crate::codec::law::{
     Found::{Bad, Message},
     Recorder, receive,
 };
-use super::*;
-use crate::codec::Codec;
+use crate::error::CloseReason;
 
 /// What an encoder makes of `message`, or the reason why it does not.
 fn encoded(framing: &LengthField, message: &'static [u8]) -> Result<Vec<u8>, FrameErrorKind> {
