@@ -1,9 +1,11 @@
-//! The pipeline: codec, stages, handler, and what they are given.
+//! The pipeline: filters, codec, stages, handler, and what they are given.
 //!
 //! ```text
-//!  socket bytes <-> [codec: bytes <-> messages] <-> [stages...] <-> handler
-//!                      static type                  run-time list   static type
+//!  socket bytes <-> [filters...] <-> [codec: bytes <-> messages] <-> [stages...] <-> handler
+//!                   run-time list       static type                  run-time list   static type
 //! ```
+//! Filters belong to the connection: they stay when a pipeline takes over from another.
+//!
 //! The builder is typed and erases itself when the handler is named, so codec and handler are inlined
 //! into each other and one virtual call leads in per readiness event. Stages are boxed, named and
 //! editable at any time, also from inside a callback; messages pass them in place.

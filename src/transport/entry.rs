@@ -249,7 +249,7 @@ impl<S> Entry<S> {
             return self.fail(&error, "write");
         }
         // What stays queued lets go of the worker's read buffer.
-        if self.connection.output().is_attached() {
+        if self.connection.output_ref().is_attached() {
             self.connection.output().detach_from(io.inbox.regions());
         }
         if self.blocked {
