@@ -246,7 +246,8 @@ impl StdError for FrameError {}
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BadFrames {
     pub(super) policy: OnFrameError,
-    skips: u64,
+    /// Four bytes, since every idle connection has them.
+    skips: u32,
 }
 
 impl BadFrames {
@@ -259,12 +260,13 @@ impl BadFrames {
 
     /// Counts a bad frame and says what becomes of it: see [`Framing::on_bad_frame`](super::Framing).
     pub(super) fn note(&mut self) -> OnFrameError {
-        self.skips += u64::from(self.policy == OnFrameError::Skip);
+        let skipped = u32::from(self.policy == OnFrameError::Skip);
+        self.skips = self.skips.saturating_add(skipped);
         self.policy
     }
 
     /// Those passed over since this was last asked.
     pub(super) fn take_skips(&mut self) -> u64 {
-        std::mem::take(&mut self.skips)
+        u64::from(std::mem::take(&mut self.skips))
     }
 }

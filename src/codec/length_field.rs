@@ -96,6 +96,9 @@ pub struct LengthField {
     bad: u64,
 }
 
+// Every framed connection has one, idle or not: 512 bytes are to do for all of it.
+const _: () = assert!(size_of::<LengthField>() <= 40);
+
 impl LengthField {
     /// A length of one byte, then the message: at most 255 bytes.
     #[must_use]

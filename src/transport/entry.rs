@@ -33,7 +33,7 @@ pub(crate) enum Phase {
     Open,
     /// FIN is sent and the handler told; what the peer still sends is thrown away, so that the close
     /// does not become a reset. So many bytes may still come.
-    Lingering(usize),
+    Lingering(u32),
 }
 
 /// A slot of the worker: a socket, its connection, and what is known of its readiness.
@@ -50,6 +50,8 @@ pub(crate) struct Entry<S> {
     pub(crate) in_dirty: bool,
     readable: bool,
     read_closed: bool,
+    /// Whether the last read filled its room: more of a stream is likely to be there.
+    filled: bool,
     blocked: bool,
     writable_registered: bool,
     used: Used,
@@ -63,8 +65,6 @@ struct Used {
     reads: u32,
     bytes_read: u32,
     bytes_written: u32,
-    /// Whether the last read filled its room.
-    filled: bool,
 }
 
 impl Used {
@@ -89,9 +89,14 @@ impl Used {
     }
 }
 
-/// Adds to what was used; counts that high are as good as the highest.
+/// Adds to what was used.
 fn add(used: &mut u32, count: usize) {
-    *used = used.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+    *used = used.saturating_add(bytes_u32(count));
+}
+
+/// A count of bytes in four; those that high are as good as the highest.
+pub(super) fn bytes_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// What the two paths need of the worker.
@@ -125,6 +130,7 @@ impl<S> Entry<S> {
             in_dirty: false,
             readable: false,
             read_closed: false,
+            filled: false,
             blocked: false,
             writable_registered: connecting,
             used: Used::default(),
@@ -186,7 +192,7 @@ impl<S> Entry<S> {
     fn read<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> Option<usize> {
         // An echo queues what it has read: written first, the memory comes back and none is allocated. In a
         // stream it is written while it is in the processor's cache.
-        if (io.inbox.is_used_up() || self.used.filled) && self.wants_write() {
+        if (io.inbox.is_used_up() || self.filled) && self.wants_write() {
             self.flush(io);
             io.inbox.rewind();
         }
@@ -199,7 +205,7 @@ impl<S> Entry<S> {
                 None
             }
             Ok(count) => {
-                self.used.filled = count == room_bytes;
+                self.filled = count == room_bytes;
                 let drained = D::SHORT_READ_DRAINS && count < room_bytes && !self.read_closed;
                 self.readable = !drained;
                 io.turn.stats.bytes_in.add(count as u64);
@@ -319,8 +325,10 @@ impl<S> Entry<S> {
         while self.readable {
             match io.driver.read(&mut self.stream, io.inbox.room()) {
                 Ok(0) => return false,
-                Ok(count) if count > bytes_left => return false,
-                Ok(count) => bytes_left -= count,
+                Ok(count) => match bytes_left.checked_sub(bytes_u32(count)) {
+                    Some(left) => bytes_left = left,
+                    None => return false,
+                },
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => self.readable = false,
                     ErrorKind::Interrupted => {}

@@ -16,7 +16,7 @@ use std::time::Duration;
 use log::{debug, error, info, trace};
 
 use super::driver::{Arrival, Driver, Readiness};
-use super::entry::{Entry, Io, Phase};
+use super::entry::{Entry, Io, Phase, bytes_u32};
 use crate::buffer::Inbox;
 use crate::clock::Instant;
 use crate::connection::{Connection, Fate};
@@ -480,7 +480,7 @@ impl<D: Driver> Worker<D> {
         if io.driver.shutdown_write(&mut entry.stream).is_err() {
             return self.close(key, reason);
         }
-        entry.phase = Phase::Lingering(entry.service.limits().linger_bytes_max);
+        entry.phase = Phase::Lingering(bytes_u32(entry.service.limits().linger_bytes_max));
         entry.service.begin_linger();
         entry.close_reason = reason;
         // What stopped reading early may have left bytes that no event will tell of again.

@@ -427,6 +427,22 @@ pub const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
+        name: "option-turn",
+        title: "what fairness costs: stream, 4 connections x 64 KiB",
+        note: "Who stays with one connection finds its bytes in the cache, and lets the others wait.",
+        work: Work::Load(Load::Closed {
+            connections: 4,
+            idle: 0,
+            depth: 8,
+            sliding: true,
+            spin: false,
+        }),
+        bytes: 64 * 1024,
+        servers: &["netwheel", "netwheel-64k-turn", "netwheel-1m-turn", "c"],
+        is_long: true,
+        ..PLAIN
+    },
+    Case {
         name: "option-spin",
         title: "what spinning before sleeping costs: open loop at half of saturation, 100 connections",
         work: Work::HalfOfBaseline { connections: 100 },

@@ -118,6 +118,16 @@ pub const RIVALS: &[Rival] = &[
         "shared read buffer of 8 KiB",
     ),
     netwheel(
+        "netwheel-64k-turn",
+        &["--buffer", "65536", "--turn", "65536"],
+        "64 KiB of a connection, then the next",
+    ),
+    netwheel(
+        "netwheel-1m-turn",
+        &["--buffer", "65536", "--turn", "1048576"],
+        "1 MiB of a connection, then the next",
+    ),
+    netwheel(
         "netwheel-256k",
         &["--buffer", "262144"],
         "shared read buffer of 256 KiB",

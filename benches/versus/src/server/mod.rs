@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// 1: each worker pinned to a core of its own; may be ignored
     #[arg(long, default_value_t = 0)]
     pub pin: u8,
+    /// Bytes read from a connection before others have their turn; may be ignored
+    #[arg(long, default_value_t = 262_144)]
+    pub turn: usize,
 }
 
 /// A server's main function; it returns only when it fails.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netwheel::codec::{Codec, LengthField};
-use netwheel::limits::WorkerLimits;
+use netwheel::limits::{ConnectionLimits, WorkerLimits};
 use netwheel::tls::Tls;
 use netwheel::{
     CloseReason, Context, Executor, Handler, Pipeline, Reactor, Result, RunningServer, Server,
@@ -54,8 +54,13 @@ fn start(args: &ServeArgs) -> io::Result<RunningServer> {
     } else {
         reactor
     };
+    let mut connection = ConnectionLimits::default();
+    connection.reads_per_turn = args.turn.div_ceil(args.buffer).max(16);
+    connection.read_bytes_per_turn = args.turn;
+    connection.write_bytes_per_turn = args.turn;
     let server = Server::new()
         .reactor(reactor)
+        .limits(connection)
         .reuse_port(args.reuse_port == 1)
         .pipeline(move |_| match mode {
             Mode::Raw => Pipeline::raw().handler(Echo { idle }),
