@@ -23,6 +23,7 @@ mod reactor;
 mod server;
 pub mod sim;
 mod slots;
+pub mod stages;
 mod stats;
 mod sync;
 pub mod testing;

@@ -56,7 +56,7 @@ use crate::id::{ConnectionId, Key};
 use crate::limits::{ConnectionLimits, MAILBOX_MESSAGES_MAX};
 use crate::mailbox::{Command, Mailbox, Wake};
 use crate::options::Options;
-use crate::pipeline::{Pipeline, Turn};
+use crate::pipeline::{Pipeline, Turn, Way};
 use crate::stats::{Stats, WorkerStats};
 
 /// How fine a worker's timers are.
@@ -282,7 +282,7 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
 
     fn move_to(&mut self, at: Instant) {
         self.turn.clock.advance(at.since(self.turn.now));
-        self.turn.now = self.turn.clock.now();
+        self.turn.read_clock();
     }
 
     /// A handle to the connection, as other threads have it; what it sends waits for [`mail`](Self::mail).
@@ -389,7 +389,8 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
             return false;
         }
         if !self.arrived.is_empty() {
-            let mut arrived = self.arrived.split();
+            let piece = self.connection.piece(Way::In).min(self.arrived.len());
+            let mut arrived = self.arrived.split_to(piece);
             self.connection.ingest(&mut self.turn, &mut arrived);
             return true;
         }
@@ -401,25 +402,27 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
 
     /// Writes what is queued, as far as the peer reads; `false` when nothing has left.
     fn flush(&mut self) -> bool {
-        if self.blocked || !self.connection.has_output() {
+        if self.blocked || !self.connection.wants_write() {
             return false;
         }
         self.connection.seal(&mut self.turn);
         let left = self.write();
-        self.blocked = self.connection.has_output();
+        self.blocked = self.connection.wants_write();
         self.connection.flushed(&mut self.turn, left, self.blocked);
         left > 0
     }
 
     fn write(&mut self) -> usize {
-        let output = self.connection.output();
         let mut left = 0;
-        while left < self.room && !output.is_empty() {
+        while left < self.room && self.connection.wants_write() {
+            let piece = self.connection.piece(Way::Out);
+            let output = self.connection.output();
             let mut slices = [IoSlice::new(&[])];
             output.gather(&mut slices);
-            let count = slices[0].len().min(self.room - left);
+            let count = slices[0].len().min(self.room - left).min(piece);
             self.sent.extend_from_slice(&slices[0][..count]);
             output.consume(count);
+            self.connection.note_written(&self.turn, count);
             left += count;
         }
         if self.room != usize::MAX {

@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::{Bytes, BytesMut};
 use crossbeam_channel::{Sender, bounded};
 use netwheel::codec::{Blob, Codec, Delimiter, FixedLength, LengthField, Lines, Varint32};
+use netwheel::stages::{
+    FrameTimeout, Idle, IpFilter, Logging, PerAddress, ReadTimeout, Traffic, WriteTimeout,
+};
 use netwheel::{
     Body, ConnectionHandle, Context, Failure, Flow, Framing, Handler, Output, Pipeline, Result,
     RunningServer, Stage, TrySendError,
@@ -101,7 +104,7 @@ impl<In: 'static, Out: 'static> Stage<In, Out> for Watch {
 /// A body that is read where it lies: so many bytes of one value.
 struct Fill;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Filled {
     value: u8,
     bytes: usize,
@@ -259,6 +262,29 @@ impl Load {
         self.echoed(server, frame(&self.body()))
     }
 
+    /// Every ready-made stage at once; none of them finds anything to do.
+    fn through_all_stages(self) -> u64 {
+        let (door, few, all) = (
+            IpFilter::parse("deny 10.0.0.0/8").unwrap().closing_open(),
+            PerAddress::at_most(9),
+            Traffic::new().read_rate(1 << 40),
+        );
+        let server = serve(1, move |_| {
+            Pipeline::new(LengthField::u32().then(Fill))
+                .stage("door", door.clone())
+                .stage("few", few.clone())
+                .stage("all", all.clone())
+                .stage("each", Traffic::new().write_rate(1 << 40))
+                .stage("idle", Idle::close_after(PATIENCE))
+                .stage("read", ReadTimeout::after(PATIENCE))
+                .stage("write", WriteTimeout::after(PATIENCE))
+                .stage("frame", FrameTimeout::after(PATIENCE))
+                .stage("log", Logging::debug(log::Level::Trace))
+                .handle(|cx, message| cx.write(message))
+        });
+        self.echoed(server, frame(&self.body()))
+    }
+
     fn framed_bytes(self) -> u64 {
         let server = serve(1, |_| {
             Pipeline::new(LengthField::u32())
@@ -290,13 +316,14 @@ impl Load {
 /// What is measured, by its name, and for how many messages there may be one allocation.
 type Row = (&'static str, fn(Load) -> u64, u64);
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 5] = [
     ("raw", Load::raw, MESSAGES_PER_STRAY),
     (
         "framed, read in place",
         Load::framed_in_place,
         MESSAGES_PER_STRAY,
     ),
+    ("all stages", Load::through_all_stages, MESSAGES_PER_STRAY),
     // A large message may own memory of its own; small ones lie side by side.
     ("framed, owned Bytes", Load::framed_bytes, 1),
     (

@@ -31,7 +31,9 @@ use crate::error::{CloseReason, Result};
 use crate::id::ConnectionId;
 use crate::options::Options;
 use crate::panics::{Panicked, contain};
-use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn};
+use crate::pipeline::{
+    AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn, Way,
+};
 
 use filtered::Filters;
 pub(crate) use service::{Factory, Listens, Service};
@@ -48,6 +50,9 @@ pub(crate) enum Fate {
     /// Close it at once.
     Broken(CloseReason),
 }
+
+/// The deadline of output that does not leave.
+const STALL: Due = Due::Close(CloseReason::WriteStall);
 
 /// A connection without its socket.
 pub(crate) struct Connection {
@@ -112,6 +117,27 @@ impl Connection {
 
     pub(crate) fn has_output(&self) -> bool {
         !self.state.output.is_empty()
+    }
+
+    /// Whether there is output that may leave now.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.has_output() && !self.state.output_held
+    }
+
+    /// Whether output waits for its rate.
+    pub(crate) fn holds_output(&self) -> bool {
+        self.state.output_held
+    }
+
+    /// Bytes that may be read or written in one piece.
+    pub(crate) fn piece(&self, way: Way) -> usize {
+        self.state.piece(way)
+    }
+
+    /// The socket has taken so many bytes of the output; behind the last of a flush tell
+    /// [`flushed`](Self::flushed).
+    pub(crate) fn note_written(&mut self, turn: &Turn, count: usize) {
+        self.state.note_written(turn, count);
     }
 
     /// Whether a callback has asked for a flush at once.
@@ -199,6 +225,7 @@ impl Connection {
 
     /// The connection is established.
     pub(crate) fn open(&mut self, turn: &mut Turn) {
+        self.state.pulse.begin(turn.stamp);
         if self.filters.is_some() {
             return self.open_filters(turn);
         }
@@ -217,6 +244,7 @@ impl Connection {
 
     /// Bytes have arrived; what is not decoded stays here.
     pub(crate) fn ingest(&mut self, turn: &mut Turn, arrived: &mut BytesMut) {
+        self.state.note_read(turn, arrived.len());
         if self.filters.is_some() {
             return self.ingest_filtered(turn, arrived);
         }
@@ -229,9 +257,11 @@ impl Connection {
             arrived.clear();
             return self.decode(turn);
         }
+        let before = arrived.len();
         self.run(turn, |link, state, turn| {
             link.ingest(state, turn, arrived, false)
         });
+        self.note_frame(turn, arrived.len(), before);
         if !arrived.is_empty() && self.state.accepts_output() && !self.state.garbled {
             // Copied, so that the worker's buffer is not pinned while the rest is on its way.
             self.input = turn.spare.take_input();
@@ -251,14 +281,25 @@ impl Connection {
             return;
         }
         let mut input = std::mem::take(&mut self.input);
-        let eof = self.eof;
+        let (eof, before) = (self.eof, input.len());
         self.run(turn, |link, state, turn| {
             link.ingest(state, turn, &mut input, eof)
         });
+        self.note_frame(turn, input.len(), before);
         if !input.is_empty() && !self.state.garbled {
             self.input = input;
         } else if input.capacity() > 0 {
             turn.spare.give_input(input);
+        }
+    }
+
+    /// Notes whether what is left of what arrived is the beginning of a frame, and since when it is there.
+    #[inline]
+    fn note_frame(&mut self, turn: &Turn, left: usize, before: usize) {
+        if left == 0 || !self.state.decoded {
+            self.state.pulse.note_whole();
+        } else {
+            self.state.pulse.note_mid_frame(turn.stamp, left < before);
         }
     }
 
@@ -321,6 +362,8 @@ impl Connection {
                         self.state.id, self.state.peer.address);
                     self.state.close(Closing::Now(reason));
                 }
+                Due::Open(Way::In) => self.state.resume(Pause::SHAPED, turn.stamp),
+                Due::Open(Way::Out) => self.let_out(turn),
                 Due::Tell(_) if self.state.failed => {}
                 Due::Tell(key) => {
                     self.run(turn, |link, state, turn| {
@@ -344,21 +387,37 @@ impl Connection {
             }
         }
         state.complete_flushed(&turn.stats);
-        let stall = Due::Close(CloseReason::WriteStall);
-        if state.output.is_empty() {
-            if state.stall_armed {
-                state.stall_armed = false;
-                state.timers.cancel(OWNER_LIBRARY, stall);
-            }
+        if state.output.is_empty() || state.output_held {
+            self.lift_stall();
         } else if (blocked && !state.stall_armed) || (state.stall_armed && count > 0) {
-            state.stall_armed = true;
-            // Read anew: a long turn must not shorten it.
-            let at = turn.clock.now() + state.options.limits.write_stall_timeout;
-            state.timers.arm(at, OWNER_LIBRARY, stall);
+            self.arm_stall(turn);
         }
         self.tell_output_bytes();
         self.cross_water_marks(turn);
         self.progress(turn);
+    }
+
+    /// The write-stall deadline begins anew.
+    fn arm_stall(&mut self, turn: &Turn) {
+        self.state.stall_armed = true;
+        // Read anew: a long turn must not shorten it.
+        let at = turn.clock.now() + self.state.options.limits.write_stall_timeout;
+        self.state.timers.arm(at, OWNER_LIBRARY, STALL);
+    }
+
+    fn lift_stall(&mut self) {
+        if self.state.stall_armed {
+            self.state.stall_armed = false;
+            self.state.timers.cancel(OWNER_LIBRARY, STALL);
+        }
+    }
+
+    /// The valve lets bytes pass again. Where the socket is still full, its deadline was lifted meanwhile.
+    fn let_out(&mut self, turn: &Turn) {
+        self.state.output_held = false;
+        if self.blocked && self.has_output() {
+            self.arm_stall(turn);
+        }
     }
 
     /// The socket has taken what was last consumed of the output, and then failed.
@@ -388,7 +447,7 @@ impl Connection {
         if owed && self.state.output.len() <= low {
             self.state.above_high_water = false;
             self.state.owes_writable.set(false);
-            self.state.resume(Pause::OUTPUT);
+            self.state.resume(Pause::OUTPUT, turn.stamp);
             self.tell(turn, Event::Writable);
         }
     }
@@ -426,7 +485,7 @@ impl Connection {
         }
         if let Closing::AfterAnswers(reason) = self.state.closing
             && self.state.decoded
-            && !self.state.is_paused()
+            && !self.state.is_held_up()
             && self.link.as_mut().is_none_or(|link| link.is_idle())
         {
             self.state.close(Closing::AfterFlush(reason));
@@ -457,7 +516,7 @@ impl Connection {
         if !self.state.accepts_output() {
             return drop_quietly(next, turn);
         }
-        self.state.leave_pipeline();
+        self.state.leave_pipeline(turn.stamp);
         drop_quietly(self.link.replace(next.link), turn);
         if !next.filters.is_empty() {
             return self.add_filters(turn, next.filters);

@@ -290,7 +290,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         };
         self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
         let slot = self.slots.remove(index);
-        state.timers.cancel_owner(slot.key);
+        state.leave_stage(slot.key, turn.stamp);
         self.tail.orphan_jobs(slot.key);
         Some(index)
     }
@@ -409,12 +409,12 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     }
 
     /// Tries jobs again that found their pool full.
-    fn retry_jobs(&mut self, state: &mut State) {
+    fn retry_jobs(&mut self, state: &mut State, turn: &Turn) {
         let Some(deferred) = self.tail.deferred_mut() else {
             return;
         };
         if deferred.retry_jobs() {
-            state.resume(Pause::JOBS);
+            state.resume(Pause::JOBS, turn.stamp);
         }
     }
 }
@@ -434,6 +434,10 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         for index in 0..self.slots.len() {
             self.slots[index].key = state.new_owner();
             self.at_stage(index, state, turn, |stage, cx| stage.on_open(cx))?;
+            // Whom a stage turns away at the door is not shown to those behind it.
+            if !state.accepts_output() {
+                return self.settle(state, turn);
+            }
         }
         self.opened = true;
         self.at_terminal(state, turn, |terminal, cx| terminal.on_open(cx))?;
@@ -484,7 +488,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
             }
         }
         self.drain_outbox(state, turn, state.options.limits.high_water_bytes)?;
-        self.retry_jobs(state);
+        self.retry_jobs(state, turn);
         self.at_terminal(state, turn, |terminal, cx| terminal.on_ready(cx))?;
         self.finish(state, turn)
     }

@@ -205,6 +205,14 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         ConnectionHandle(Arc::clone(&self.outlet().outbox))
     }
 
+    /// What can end the connection, and knows no types of messages.
+    pub(crate) fn announcer(&mut self) -> Arc<dyn Announce>
+    where
+        Out: Send,
+    {
+        self.outlet().outbox.clone()
+    }
+
     pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
         self.state.has_handles = true;
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
@@ -398,7 +406,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
 
     /// Reads again, unless another reason (output, a full lane) pauses it too.
     pub fn resume_reading(&mut self) {
-        self.state.resume(Pause::USER);
+        self.state.resume(Pause::USER, self.turn.stamp);
     }
 
     /// The connection's name.

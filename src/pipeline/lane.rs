@@ -479,7 +479,7 @@ where
                 continue;
             }
             if self.staged.is_empty() {
-                cx.state.resume(Pause::LANE);
+                cx.state.resume(Pause::LANE, cx.turn.stamp);
                 return Ok(());
             }
             if self.lane.executor.when_full() == WhenFull::Reject {

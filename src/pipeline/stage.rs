@@ -19,7 +19,8 @@ pub enum Flow {
 ///
 /// Messages pass the stages in place: inbound from first to last, outbound from last to first. Every
 /// method has a default that lets things pass. A stage sees `on_open` before anything else (also when
-/// it is added to an open connection), `on_close` or `on_removed` as the last, never both.
+/// it is added to an open connection), `on_close` or `on_removed` as the last, never both. One that closes
+/// the connection as it opens keeps it from all behind it: they are told nothing.
 ///
 /// Threads: the connection's worker, one call at a time; must not block. Cost: one virtual call a
 /// message and direction, no allocation.

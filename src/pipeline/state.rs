@@ -15,7 +15,10 @@ use crate::id::ConnectionId;
 use crate::options::Options;
 use crate::stats::WorkerStats;
 
-use super::timers::Timers;
+use super::pulse::{Pulse, Stamp};
+use super::timers::{Due, OWNER_LIBRARY, Timers};
+use super::turn::Turn;
+use super::valve::{Bucket, Valve, Way};
 use super::{AnyPipeline, Attributes};
 
 /// Why a connection is not read at the moment; several may hold at once.
@@ -31,6 +34,8 @@ impl Pause {
     pub(crate) const LANE: Self = Self(1 << 2);
     /// Too many jobs of the connection wait for the pool.
     pub(crate) const JOBS: Self = Self(1 << 3);
+    /// It has read faster than its valve lets pass; what was read is still decoded.
+    pub(crate) const SHAPED: Self = Self(1 << 4);
 }
 
 /// How far a connection has come towards its end.
@@ -74,6 +79,9 @@ pub(crate) struct State {
     pub(crate) flush_now: bool,
     /// Whether the write-stall deadline is armed.
     pub(crate) stall_armed: bool,
+    /// Whether more has been written than the valve lets pass, so that the rest waits.
+    pub(crate) output_held: bool,
+    pub(crate) pulse: Pulse,
     /// The key of the next stage.
     owner_next: u32,
     rare: Option<Box<Rare>>,
@@ -87,6 +95,8 @@ pub(crate) struct Rare {
     pub(crate) completions: VecDeque<(u64, Completion)>,
     /// The pipeline that takes over after the current message.
     pub(crate) upgrade: Option<AnyPipeline>,
+    /// What the bytes of the connection pay to.
+    pub(crate) valve: Valve,
 }
 
 impl Rare {
@@ -116,6 +126,8 @@ impl State {
             outbound: false,
             flush_now: false,
             stall_armed: false,
+            output_held: false,
+            pulse: Pulse::default(),
             owner_next: 1,
             rare: None,
         }
@@ -149,25 +161,54 @@ impl State {
         self.pauses |= why.0;
     }
 
-    pub(crate) fn resume(&mut self, why: Pause) {
+    /// Lifts a reason not to read; what was silent by our own doing begins anew.
+    pub(crate) fn resume(&mut self, why: Pause, now: Stamp) {
+        if self.pauses == 0 {
+            return;
+        }
         self.pauses &= !why.0;
+        if self.pauses == 0 {
+            self.pulse.note_resumed(now);
+        }
     }
 
     /// Lets go of what belongs to a pipeline that another takes over from: its timers and pauses, the
     /// room it asked to be told of. Water marks are the connection's own.
-    pub(crate) fn leave_pipeline(&mut self) {
+    pub(crate) fn leave_pipeline(&mut self, now: Stamp) {
         self.timers.cancel_users();
         self.has_handles = false;
         self.owes_writable.set(false);
-        self.pauses &= Pause::OUTPUT.0;
+        if let Some(rare) = self.rare_mut() {
+            rare.valve = Valve::default();
+        }
+        self.output_held = false;
+        self.resume(Pause(!Pause::OUTPUT.0), now);
+    }
+
+    /// Lets go of what belongs to a stage that is taken out.
+    pub(crate) fn leave_stage(&mut self, owner: u32, now: Stamp) {
+        self.timers.cancel_owner(owner);
+        if let Some(rare) = self.rare_mut()
+            && rare.valve.remove(owner)
+        {
+            self.output_held = false;
+            self.resume(Pause::SHAPED, now);
+        }
     }
 
     pub(crate) fn is_paused_by(&self, why: Pause) -> bool {
         self.pauses & why.0 != 0
     }
 
+    /// Whether nothing is read, for whatever reason.
     pub(crate) fn is_paused(&self) -> bool {
         self.pauses != 0
+    }
+
+    /// Whether what has been read is not to be handled now either.
+    #[inline]
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.pauses & !Pause::SHAPED.0 != 0
     }
 
     /// Asks for the end; the first asker of a kind stays, and a harder end outranks a softer one.
@@ -259,7 +300,7 @@ impl State {
     /// Whether the decoder must stop after the current message.
     #[inline]
     pub(crate) fn stops_decoding(&self) -> bool {
-        self.pauses != 0
+        self.is_held_up()
             || self.garbled
             || self.flush_now
             || !self.accepts_output()
@@ -323,5 +364,52 @@ impl State {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    /// From now on the bytes of the connection pay to `bucket` too, until `owner` goes.
+    pub(crate) fn add_toll(&mut self, owner: u32, way: Way, bucket: &Arc<Bucket>) {
+        self.rare().valve.add(owner, way, bucket);
+    }
+
+    /// Bytes that may be read or written in one piece.
+    #[inline]
+    pub(crate) fn piece(&self, way: Way) -> usize {
+        match &self.rare {
+            Some(rare) => rare.valve.piece(way),
+            None => usize::MAX,
+        }
+    }
+
+    /// So many bytes have arrived.
+    #[inline]
+    pub(crate) fn note_read(&mut self, turn: &Turn, count: usize) {
+        self.pulse.note_read(turn.stamp);
+        if self.rare.is_some() {
+            self.pay(Way::In, turn, count);
+        }
+    }
+
+    /// The socket has taken so many bytes.
+    #[inline]
+    pub(crate) fn note_written(&mut self, turn: &Turn, count: usize) {
+        self.pulse.note_written(turn.stamp);
+        if self.rare.is_some() {
+            self.pay(Way::Out, turn, count);
+        }
+    }
+
+    /// Pays for bytes that have passed; the next wait where they were too fast.
+    fn pay(&mut self, way: Way, turn: &Turn, count: usize) {
+        let Some(at) = self
+            .rare_ref()
+            .and_then(|rare| rare.valve.pay(way, turn.now, count))
+        else {
+            return;
+        };
+        self.timers.arm(at, OWNER_LIBRARY, Due::Open(way));
+        match way {
+            Way::In => self.pause(Pause::SHAPED),
+            Way::Out => self.output_held = true,
+        }
     }
 }

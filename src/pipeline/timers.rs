@@ -3,6 +3,7 @@
 //! A connection has few timers, so the earliest is found by looking at each; the wheel holds that one
 //! moment. Timers belong to the stage that armed them and go when it goes.
 
+use super::valve::Way;
 use crate::clock::Instant;
 use crate::error::CloseReason;
 
@@ -23,6 +24,8 @@ pub(crate) enum Due {
     Tell(TimerKey),
     /// The connection closes.
     Close(CloseReason),
+    /// Bytes may pass again.
+    Open(Way),
 }
 
 #[derive(Clone, Copy, Debug)]

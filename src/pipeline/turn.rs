@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::pulse::Stamp;
 use crate::buffer::Spare;
 use crate::clock::{Clock, Instant};
 use crate::executor::{Executor, RunLane};
@@ -13,6 +14,8 @@ use crate::stats::WorkerStats;
 pub(crate) struct Turn {
     /// When the turn began; read once, after the poll.
     pub(crate) now: Instant,
+    /// The same in milliseconds, as connections keep it.
+    pub(crate) stamp: Stamp,
     /// Which turn it is; wraps.
     pub(crate) number: u32,
     pub(crate) clock: Clock,
@@ -29,8 +32,10 @@ const LANES_PER_CALL: usize = 32;
 
 impl Turn {
     pub(crate) fn new(clock: Clock, mailbox: Arc<Mailbox>, stats: Arc<WorkerStats>) -> Self {
+        let now = clock.now();
         Self {
-            now: clock.now(),
+            now,
+            stamp: Stamp::of(now),
             number: 0,
             clock,
             mailbox,
@@ -42,9 +47,14 @@ impl Turn {
 
     /// The next turn begins.
     pub(crate) fn begin(&mut self) {
-        self.now = self.clock.now();
+        self.read_clock();
         self.number = self.number.wrapping_add(1);
         self.stats.loop_turns.add(1);
+    }
+
+    pub(crate) fn read_clock(&mut self) {
+        self.now = self.clock.now();
+        self.stamp = Stamp::of(self.now);
     }
 
     /// Hands a lane to its pool; a thread is called for the turn's lanes together.

@@ -20,7 +20,7 @@ use crate::connection::{Connection, Service};
 use crate::error::CloseReason;
 use crate::id::Key;
 use crate::limits::ConnectionLimits;
-use crate::pipeline::Turn;
+use crate::pipeline::{Turn, Way};
 use crate::wheel::TimerId;
 
 /// Pieces gathered into one write; more are hardly ever queued, and copying takes over below 4 KiB.
@@ -160,11 +160,12 @@ impl<S> Entry<S> {
 
     /// Whether what waits for a full socket may hold on to the worker's read buffer.
     fn pins_inbox(&self) -> bool {
-        self.blocked && self.connection.output_ref().is_attached()
+        (self.blocked || self.connection.holds_output())
+            && self.connection.output_ref().is_attached()
     }
 
     fn wants_write(&self) -> bool {
-        !self.blocked && self.connection.has_output()
+        !self.blocked && self.connection.wants_write()
     }
 
     /// Ends a connection whose socket has failed while it is not read, which would have told.
@@ -196,7 +197,8 @@ impl<S> Entry<S> {
             self.flush(io);
             io.inbox.rewind();
         }
-        let room = io.inbox.room();
+        let mut room = io.inbox.room();
+        room.bytes_max = room.bytes_max.min(self.connection.piece(Way::In));
         let room_bytes = room.bytes_max;
         match io.driver.read(&mut self.stream, room) {
             Ok(0) => {
@@ -247,7 +249,7 @@ impl<S> Entry<S> {
         self.used.in_turn(io.turn.number);
         let mut written = 0;
         self.connection.seal(io.turn);
-        let outcome = self.write_all(io.driver, &mut written);
+        let outcome = self.write_all(io, &mut written);
         io.turn.stats.bytes_out.add(written as u64);
         if let Err(error) = outcome {
             // What left before the error has left.
@@ -266,12 +268,13 @@ impl<S> Entry<S> {
 
     fn write_all<D: Driver<Stream = S>>(
         &mut self,
-        driver: &mut D,
+        io: &mut Io<'_, D>,
         written: &mut usize,
     ) -> io::Result<()> {
         while self.wants_write() && self.used.may_write(self.service.limits()) {
-            match self.write(driver) {
+            match self.write(io.driver) {
                 Ok(count) => {
+                    self.connection.note_written(io.turn, count);
                     *written += count;
                     add(&mut self.used.bytes_written, count);
                 }
@@ -287,6 +290,10 @@ impl<S> Entry<S> {
 
     /// One write of what is queued, gathered from its pieces; a short one means that the socket is full.
     fn write<D: Driver<Stream = S>>(&mut self, driver: &mut D) -> io::Result<usize> {
+        let piece = self.connection.piece(Way::Out);
+        if piece < self.connection.output_ref().len() {
+            return self.write_piece(driver, piece);
+        }
         let output = self.connection.output();
         let (offered, count) = match output.single() {
             Some(only) => (
@@ -301,6 +308,23 @@ impl<S> Entry<S> {
                 (offered, driver.write(&mut self.stream, slices)?)
             }
         };
+        output.consume(count);
+        self.blocked = count < offered;
+        Ok(count)
+    }
+
+    /// Writes no more than `piece` bytes of what is queued.
+    #[cold]
+    fn write_piece<D: Driver<Stream = S>>(
+        &mut self,
+        driver: &mut D,
+        piece: usize,
+    ) -> io::Result<usize> {
+        let output = self.connection.output();
+        let mut first = [IoSlice::new(&[])];
+        output.gather(&mut first);
+        let offered = first[0].len().min(piece);
+        let count = driver.write(&mut self.stream, &[IoSlice::new(&first[0][..offered])])?;
         output.consume(count);
         self.blocked = count < offered;
         Ok(count)

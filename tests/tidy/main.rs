@@ -42,7 +42,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["codec"],
     &["connection", "executor", "handle", "pipeline"],
-    &["net", "testing", "tls"],
+    &["net", "stages", "testing", "tls"],
     &["transport"],
     &["reactor", "sim"],
     &["client", "server"],
