@@ -24,6 +24,8 @@ pub struct IdleEvent {
     /// Which silence.
     pub silence: Silence,
     /// How many times its period has passed without a byte: 1 at first, then 2, and so on.
+    ///
+    /// Counts to 65,535, and is told no more behind that.
     pub times: u32,
 }
 
@@ -68,20 +70,14 @@ pub struct IdleEvent {
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Idle {
-    read: Watch,
-    write: Watch,
-    both: Watch,
+    /// Of each silence in the order of [`SILENCES`], in milliseconds; zero where it is not watched.
+    periods: [u32; 3],
+    /// Periods that have been told. Kept small: with these the stage fits the allocator's smallest piece.
+    told: [u16; 3],
     closes: bool,
 }
 
-/// One silence that is watched.
-#[derive(Clone, Debug, Default)]
-struct Watch {
-    /// Milliseconds; zero where it is not watched.
-    period: u32,
-    told: u32,
-}
-
+const SILENCES: [Silence; 3] = [Silence::Read, Silence::Write, Silence::Both];
 const CHECK: TimerKey = TimerKey(0);
 
 impl Idle {
@@ -96,20 +92,23 @@ impl Idle {
     }
 
     /// Watches what arrives.
-    pub fn read(mut self, period: Duration) -> Self {
-        self.read = Watch::every(period);
-        self
+    pub fn read(self, period: Duration) -> Self {
+        self.watch(0, period)
     }
 
     /// Watches what leaves.
-    pub fn write(mut self, period: Duration) -> Self {
-        self.write = Watch::every(period);
-        self
+    pub fn write(self, period: Duration) -> Self {
+        self.watch(1, period)
     }
 
     /// Watches both together.
-    pub fn both(mut self, period: Duration) -> Self {
-        self.both = Watch::every(period);
+    pub fn both(self, period: Duration) -> Self {
+        self.watch(2, period)
+    }
+
+    fn watch(mut self, index: usize, period: Duration) -> Self {
+        let millis = period.as_millis().clamp(1, u128::from(u32::MAX / 2));
+        self.periods[index] = u32::try_from(millis).expect("clamped");
         self
     }
 
@@ -125,60 +124,47 @@ impl Idle {
         cx: &mut Context<'_, In, Out>,
     ) -> Option<Duration> {
         let (read, write) = (cx.read_silence(), cx.write_silence());
-        let closes = self.closes;
-        let watches = [
-            (Silence::Read, &mut self.read, read),
-            (Silence::Write, &mut self.write, write),
-            (Silence::Both, &mut self.both, read.min(write)),
-        ];
         let mut next: Option<Duration> = None;
-        for (silence, watch, lasts) in watches {
-            if watch.period == 0 {
+        for (index, lasts) in [read, write, read.min(write)].into_iter().enumerate() {
+            if self.periods[index] == 0 {
                 continue;
             }
-            match watch.look(lasts) {
-                Some(_) if closes => {
+            if let Some(times) = self.news(index, lasts) {
+                if self.closes {
                     cx.close(CloseReason::Idle);
                     return None;
                 }
-                Some(times) => cx.fire(IdleEvent { silence, times }),
-                None => {}
+                let silence = SILENCES[index];
+                cx.fire(IdleEvent { silence, times });
             }
-            let left = watch.due().saturating_sub(lasts);
+            let left = self.left(index, lasts);
             next = Some(next.map_or(left, |next| next.min(left)));
         }
         next
     }
-}
 
-impl Watch {
-    fn every(period: Duration) -> Self {
-        let millis = period.as_millis().clamp(1, u128::from(u32::MAX / 2));
-        Self {
-            period: u32::try_from(millis).expect("clamped"),
-            told: 0,
+    /// A silence lasts so long by now: for how many periods, where that is news.
+    fn news(&mut self, index: usize, lasts: Duration) -> Option<u32> {
+        let times = lasts.as_millis() / u128::from(self.periods[index]);
+        let times = u16::try_from(times).unwrap_or(u16::MAX);
+        let before = std::mem::replace(&mut self.told[index], times);
+        (times > before).then_some(u32::from(times))
+    }
+
+    /// Time until a silence that lasts so long by now is told the next time.
+    fn left(&self, index: usize, lasts: Duration) -> Duration {
+        let period = Duration::from_millis(u64::from(self.periods[index]));
+        match self.told[index].checked_add(1) {
+            Some(times) => (period * u32::from(times)).saturating_sub(lasts),
+            None => period,
         }
-    }
-
-    /// The silence at which it is told next.
-    fn due(&self) -> Duration {
-        Duration::from_millis(u64::from(self.period) * (u64::from(self.told) + 1))
-    }
-
-    /// The silence lasts so long by now: for how many periods, where that is news.
-    fn look(&mut self, lasts: Duration) -> Option<u32> {
-        let times = lasts.as_millis() / u128::from(self.period);
-        let times = u32::try_from(times).unwrap_or(u32::MAX);
-        let news = times > self.told;
-        self.told = times;
-        news.then_some(times)
     }
 }
 
 impl<In: 'static, Out: 'static> Stage<In, Out> for Idle {
     fn on_open(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
-        let periods = [&self.read, &self.write, &self.both].map(|watch| watch.period);
-        if let Some(first) = periods.into_iter().filter(|period| *period > 0).min() {
+        let watched = self.periods.into_iter().filter(|period| *period > 0);
+        if let Some(first) = watched.min() {
             cx.timer(Duration::from_millis(u64::from(first)), CHECK);
         }
         Ok(())

@@ -100,6 +100,15 @@ fn it_closes_where_it_is_told_to() {
 }
 
 #[test]
+fn a_silence_of_many_periods_is_told_no_more_and_does_not_spin() {
+    let (mut harness, log) = watched(Idle::new().read(MILLI));
+    harness.pass(MILLI * 65_535);
+    assert!(log.take().ends_with("Read*65535"));
+    harness.pass(MILLI * 1_000).receive(b"x").pass(MILLI * 2);
+    assert_eq!(log.take(), "Read*1 Read*2");
+}
+
+#[test]
 fn a_stage_that_watches_nothing_does_nothing() {
     let (mut harness, log) = watched(Idle::new().close());
     harness.pass(10_000 * SECOND);

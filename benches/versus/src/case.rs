@@ -443,6 +443,13 @@ pub const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
+        name: "option-idle",
+        title: "what the stage that closes idle peers costs: raw ping-pong, 50 connections, 64 B",
+        servers: &["netwheel", "netwheel-idle", "c"],
+        is_long: true,
+        ..PLAIN
+    },
+    Case {
         name: "option-spin",
         title: "what spinning before sleeping costs: open loop at half of saturation, 100 connections",
         work: Work::HalfOfBaseline { connections: 100 },

@@ -103,6 +103,11 @@ pub const RIVALS: &[Rival] = &[
         "each worker pinned to a core",
     ),
     netwheel(
+        "netwheel-idle",
+        &["--buffer", "65536", "--idle", "600"],
+        "with the stage that closes idle peers",
+    ),
+    netwheel(
         "netwheel-one",
         &["--buffer", "65536", "--workers", "1"],
         "one worker, where others have two",

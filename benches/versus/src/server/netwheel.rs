@@ -4,31 +4,24 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use netwheel::codec::{Codec, LengthField};
+use netwheel::codec::{Codec, LengthField, Raw};
 use netwheel::limits::{ConnectionLimits, WorkerLimits};
+use netwheel::stages::Idle;
 use netwheel::tls::Tls;
-use netwheel::{
-    CloseReason, Context, Executor, Handler, Pipeline, Reactor, Result, RunningServer, Server,
-};
+use netwheel::{Executor, Pipeline, Reactor, RunningServer, Server};
 
 use super::{Mode, ServeArgs, announce, identity};
 
-/// Sends each message back; closes a peer that stays for `idle` seconds, where that is asked for.
-struct Echo {
+/// Sends each message back; closes a peer that is silent for `idle`, where that is asked for.
+fn echo(
+    codec: impl Codec<In = Bytes, Out = Bytes>,
     idle: Option<Duration>,
-}
-
-impl Handler<Bytes, Bytes> for Echo {
-    fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> Result<()> {
-        if let Some(idle) = self.idle {
-            cx.deadline(idle, CloseReason::Idle);
-        }
-        Ok(())
+) -> Pipeline<Bytes, Bytes> {
+    let mut builder = Pipeline::new(codec);
+    if let Some(idle) = idle {
+        builder = builder.stage("idle", Idle::close_after(idle));
     }
-
-    fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result<()> {
-        cx.write(message)
-    }
+    builder.handle(|cx, message| cx.write(message))
 }
 
 /// One reactor: an acceptor and the workers asked for.
@@ -63,9 +56,11 @@ fn start(args: &ServeArgs) -> io::Result<RunningServer> {
         .limits(connection)
         .reuse_port(args.reuse_port == 1)
         .pipeline(move |_| match mode {
-            Mode::Raw => Pipeline::raw().handler(Echo { idle }),
-            Mode::Tls => Pipeline::raw().tls(&tls).handler(Echo { idle }),
-            Mode::Framed => Pipeline::new(LengthField::u32()).handler(Echo { idle }),
+            Mode::Raw => echo(Raw, idle),
+            Mode::Tls => Pipeline::raw()
+                .tls(&tls)
+                .handle(|cx, message| cx.write(message)),
+            Mode::Framed => echo(LengthField::u32(), idle),
             Mode::Pool => on_pool(LengthField::u32(), &pool),
         })
         .listen(args.listen)?
