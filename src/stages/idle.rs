@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::error::{CloseReason, Result};
 use crate::pipeline::{Context, Event, Flow, Stage, TimerKey};
 
@@ -75,6 +76,8 @@ pub struct Idle {
     /// Periods that have been told. Kept small: with these the stage fits the allocator's smallest piece.
     told: [u16; 3],
     closes: bool,
+    /// When it was last looked, in milliseconds of the clock; wraps.
+    looked: u32,
 }
 
 const SILENCES: [Silence; 3] = [Silence::Read, Silence::Write, Silence::Both];
@@ -124,10 +127,15 @@ impl Idle {
         cx: &mut Context<'_, In, Out>,
     ) -> Option<Duration> {
         let (read, write) = (cx.read_silence(), cx.write_silence());
+        let passed = self.look(cx.now());
         let mut next: Option<Duration> = None;
         for (index, lasts) in [read, write, read.min(write)].into_iter().enumerate() {
             if self.periods[index] == 0 {
                 continue;
+            }
+            if lasts <= passed {
+                // It has begun since the last look.
+                self.told[index] = 0;
             }
             if let Some(times) = self.news(index, lasts) {
                 if self.closes {
@@ -141,6 +149,14 @@ impl Idle {
             next = Some(next.map_or(left, |next| next.min(left)));
         }
         next
+    }
+
+    /// Time since the last look.
+    #[expect(clippy::cast_possible_truncation, reason = "the count wraps")]
+    fn look(&mut self, now: Instant) -> Duration {
+        let millis = (now.as_nanos() / 1_000_000) as u32;
+        let before = std::mem::replace(&mut self.looked, millis);
+        Duration::from_millis(u64::from(millis.wrapping_sub(before)))
     }
 
     /// A silence lasts so long by now: for how many periods, where that is news.
@@ -163,6 +179,7 @@ impl Idle {
 
 impl<In: 'static, Out: 'static> Stage<In, Out> for Idle {
     fn on_open(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
+        self.look(cx.now());
         let watched = self.periods.into_iter().filter(|period| *period > 0);
         if let Some(first) = watched.min() {
             cx.timer(Duration::from_millis(u64::from(first)), CHECK);

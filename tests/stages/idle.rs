@@ -43,6 +43,17 @@ fn a_byte_moves_the_event_to_a_period_behind_it() {
 }
 
 #[test]
+fn a_byte_in_the_very_moment_of_an_event_begins_it_anew() {
+    let (mut harness, log) = watched(Idle::new().read(10 * SECOND).both(4 * SECOND));
+    harness.pass(20 * SECOND);
+    assert!(log.take().ends_with("Read*2 Both*5"));
+    for _ in 0..3 {
+        harness.receive(b"pause 0").pass(10 * SECOND);
+        assert_eq!(log.take(), "Both*1 Both*2 Read*1");
+    }
+}
+
+#[test]
 fn each_silence_has_its_own_period() {
     let (mut harness, log) = watched(
         Idle::new()
