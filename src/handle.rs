@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::address::{Address, Peer};
 use crate::completion::Completion;
 use crate::error::{CloseReason, Error, ErrorKind, Result, TrySendError};
+use crate::file_region::FileRegion;
 use crate::id::{ConnectionId, Key};
 use crate::limits::OutputRoom;
 use crate::mailbox::{Command, Mailbox};
@@ -31,6 +32,9 @@ use crate::thread_role;
 
 /// Where in the chain a message enters on its way out: behind the last stage.
 pub(crate) const FROM_HANDLE: u32 = u32::MAX;
+
+/// What a file counts for while it waits to be begun: so few wait as would take up a connection's output.
+const FILE_WEIGHT: usize = 64 * 1024;
 
 /// Messages on their way from other threads into one connection.
 pub(crate) struct Outbox<Out> {
@@ -82,6 +86,8 @@ pub(crate) enum CloseRequest {
 pub(crate) struct Entry<Out> {
     pub(crate) out: Out,
     pub(crate) done: Option<Completion>,
+    /// Follows it as it is.
+    pub(crate) file: Option<Box<FileRegion>>,
     /// The stage that wrote it, or [`FROM_HANDLE`].
     pub(crate) from: u32,
     /// What it counts for until it is encoded; kept, so that it is counted out as it was counted in.
@@ -93,6 +99,7 @@ impl<Out> Entry<Out> {
         Self {
             out,
             done,
+            file: None,
             from,
             weight: 0,
         }
@@ -161,25 +168,29 @@ impl<Out> Outbox<Out> {
         self.settled.notify_all();
     }
 
-    fn accept(
-        &self,
-        out: Out,
-        done: Option<Completion>,
-        from: u32,
-    ) -> Result<(), TrySendError<Out>> {
+    fn accept(&self, out: Out, done: Option<Completion>) -> Result<(), TrySendError<Out>> {
+        let entry = Entry::new(out, done, FROM_HANDLE);
+        self.accept_entry(entry).map_err(|refused| match refused {
+            TrySendError::Full(entry) => refuse(TrySendError::Full(entry.out), entry.done),
+            TrySendError::Closed(entry) => refuse(TrySendError::Closed(entry.out), entry.done),
+        })
+    }
+
+    fn accept_entry(&self, mut entry: Entry<Out>) -> Result<(), TrySendError<Entry<Out>>> {
         let mut queue = lock(&self.queue);
         if !queue.accepts() {
-            return Err(refuse(TrySendError::Closed(out), done));
+            return Err(TrySendError::Closed(entry));
         }
-        if !self.room.takes(self.queued_bytes(), || (queue.weigh)(&out)) {
-            return Err(refuse(TrySendError::Full(out), done));
+        let weight = queue.weigh(&mut entry);
+        if !self.room.takes(self.queued_bytes(), || weight) {
+            return Err(TrySendError::Full(entry));
         }
         if let Some(route) = &queue.route
             && !route.mailbox.admit()
         {
-            return Err(refuse(TrySendError::Full(out), done));
+            return Err(TrySendError::Full(entry));
         }
-        queue.push(self, Entry::new(out, done, from));
+        queue.push(self, entry);
         Ok(())
     }
 
@@ -356,7 +367,9 @@ impl<Out> Queue<Out> {
     }
 
     fn weigh(&self, entry: &mut Entry<Out>) -> usize {
-        entry.weight = u32::try_from((self.weigh)(&entry.out)).unwrap_or(u32::MAX);
+        let file = if entry.file.is_some() { FILE_WEIGHT } else { 0 };
+        let weight = (self.weigh)(&entry.out).saturating_add(file);
+        entry.weight = u32::try_from(weight).unwrap_or(u32::MAX);
         entry.weight as usize
     }
 
@@ -435,7 +448,7 @@ impl<Out> ConnectionHandle<Out> {
     /// [`TrySendError::Full`] over the hard bound, [`TrySendError::Closed`] once the connection is
     /// closing. Both give `out` back.
     pub fn try_send(&self, out: Out) -> Result<(), TrySendError<Out>> {
-        self.0.accept(out, None, FROM_HANDLE)
+        self.0.accept(out, None)
     }
 
     /// Queues `out` like [`try_send`](Self::try_send) and calls `done` exactly once: with `Ok` when
@@ -452,7 +465,28 @@ impl<Out> ConnectionHandle<Out> {
         out: Out,
         done: impl FnOnce(Result<(), CloseReason>) + Send + 'static,
     ) -> Result<(), TrySendError<Out>> {
-        self.0.accept(out, Some(Completion::new(done)), FROM_HANDLE)
+        self.0.accept(out, Some(Completion::new(done)))
+    }
+
+    /// Queues `out` like [`try_send`](Self::try_send) and behind it, as they are, the bytes of a file; see
+    /// [`Context::write_file`](crate::Context::write_file).
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_send`](Self::try_send), with both given back. A file that waits to be begun weighs 64 KiB.
+    #[expect(clippy::missing_panics_doc, reason = "it gives back what it was given")]
+    pub fn try_send_file(
+        &self,
+        out: Out,
+        file: FileRegion,
+    ) -> Result<(), TrySendError<(Out, FileRegion)>> {
+        let mut entry = Entry::new(out, None, FROM_HANDLE);
+        entry.file = Some(Box::new(file));
+        let both = |entry: Entry<Out>| (entry.out, *entry.file.expect("given above"));
+        self.0.accept_entry(entry).map_err(|refused| match refused {
+            TrySendError::Full(entry) => TrySendError::Full(both(entry)),
+            TrySendError::Closed(entry) => TrySendError::Closed(both(entry)),
+        })
     }
 
     /// Closes the connection at once; what waits for it is answered as not sent. Never refused.

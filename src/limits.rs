@@ -39,6 +39,8 @@ pub const LOW_WATER_BYTES: usize = 32 * KIB;
 /// Output of one connection at which messages are given back: one slow reader cannot grow. Up to the high
 /// water mark a message of any size is taken, so that a writable connection never refuses one.
 pub const OUTPUT_BYTES_MAX: usize = MIB;
+/// Files that wait to be sent on one connection, one behind the other: each holds a descriptor.
+pub const FILES_WAITING_MAX: usize = 16;
 /// Messages that wait in the executor lane of one connection before it is not read any more.
 pub const LANE_MESSAGES_MAX: usize = 64;
 /// Messages and jobs that wait in one executor, over all its lanes.

@@ -405,7 +405,7 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
         if self.blocked || !self.connection.wants_write() {
             return false;
         }
-        self.connection.seal(&mut self.turn);
+        self.connection.prepare(&mut self.turn, false);
         let left = self.write();
         self.blocked = self.connection.wants_write();
         self.connection.flushed(&mut self.turn, left, self.blocked);
@@ -415,6 +415,9 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
     fn write(&mut self) -> usize {
         let mut left = 0;
         while left < self.room && self.connection.wants_write() {
+            if self.connection.wants_more_of_file() {
+                self.connection.prepare(&mut self.turn, false);
+            }
             let piece = self.connection.piece(Way::Out);
             let output = self.connection.output();
             let mut slices = [IoSlice::new(&[])];

@@ -153,6 +153,11 @@ impl Output {
         self.flushed
     }
 
+    /// So many bytes have left that were never queued here.
+    pub(crate) fn note_flushed(&mut self, count: usize) {
+        self.flushed += count as u64;
+    }
+
     /// Takes everything behind the oldest `at` bytes out, with its buffer. Copies the oldest; there are none
     /// unless the socket is full.
     pub(crate) fn split_off(&mut self, at: usize) -> Self {

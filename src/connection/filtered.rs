@@ -23,7 +23,7 @@ use super::Connection;
 use crate::buffer::{Output, Queued};
 use crate::error::{CloseReason, Failure, Result};
 use crate::panics::contain;
-use crate::pipeline::{Closing, Due, Filter, Inbound, OWNER_LIBRARY, State, Turn};
+use crate::pipeline::{Closing, Due, Filter, Inbound, OWNER_LIBRARY, Parcels, State, Turn};
 
 /// The filters of one connection, the one next to the socket first.
 #[derive(Default)]
@@ -158,6 +158,7 @@ impl Filters {
         back: &mut Output,
     ) -> Result<()> {
         let mut plain = self.take_unsealed(&mut state.output);
+        let taken = plain.len();
         if back.is_empty() && plain.is_empty() {
             return Ok(());
         }
@@ -172,7 +173,7 @@ impl Filters {
         if let Some(buffer) = plain.return_buffer() {
             turn.spare.give(buffer);
         }
-        self.note_sealed(state);
+        self.note_sealed(state, taken);
         Ok(())
     }
 
@@ -185,17 +186,19 @@ impl Filters {
         output.split_off(usize::try_from(sealed).expect("less than what is queued"))
     }
 
-    /// Everything that waits is wire bytes now: completions of what was sealed wait for the last of them.
-    fn note_sealed(&mut self, state: &mut State) {
+    /// Everything in the output is wire bytes now, made of so many plain ones: completions of those wait for the
+    /// last of them, later ones stand behind it.
+    fn note_sealed(&mut self, state: &mut State, taken: usize) {
         let before = self.sealed_end;
+        let plain_end = before + taken as u64;
         self.sealed_end = state.output.flushed() + state.output.len() as u64;
         if let Some(rare) = state.rare_mut() {
             let sealed = rare.completions.iter_mut().rev();
             for (end, _) in sealed.take_while(|(end, _)| *end > before) {
-                *end = if self.broken {
-                    u64::MAX
-                } else {
-                    self.sealed_end
+                *end = match end.checked_sub(plain_end) {
+                    _ if self.broken => u64::MAX,
+                    Some(behind) => self.sealed_end + behind,
+                    None => self.sealed_end,
                 };
             }
         }
@@ -204,8 +207,11 @@ impl Filters {
     /// Forgets what callbacks have written and no layer will seal any more.
     fn lose_unsealed(&mut self, state: &mut State) {
         self.broken = true;
-        let _lost = self.take_unsealed(&mut state.output);
-        self.note_sealed(state);
+        let lost = self.take_unsealed(&mut state.output);
+        if let Some(rare) = state.rare_mut() {
+            rare.parcels = Parcels::default();
+        }
+        self.note_sealed(state, lost.len());
     }
 
     /// Seals what is left, and lets each layer take its leave, last to first.
@@ -298,6 +304,14 @@ impl Connection {
 
     /// An upgrade has brought more filters: what was written before is not theirs, what was not decoded is.
     pub(super) fn add_filters(&mut self, turn: &mut Turn, filters: Vec<Box<dyn Filter>>) {
+        if self
+            .state
+            .rare_ref()
+            .is_some_and(|rare| !rare.parcels.is_empty())
+        {
+            let text = "an upgrade to TLS while a file is being sent: the file would go in the clear behind it";
+            return self.state.fail(Failure::msg(text));
+        }
         self.seal(turn);
         let own = self.filters.get_or_insert_default();
         let first = own.layers.len();

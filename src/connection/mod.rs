@@ -17,6 +17,7 @@
 //! ```
 
 mod filtered;
+mod sending;
 mod service;
 
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl Connection {
     }
 
     pub(crate) fn has_output(&self) -> bool {
-        !self.state.output.is_empty()
+        self.state.has_output()
     }
 
     /// Whether there is output that may leave now.
@@ -149,13 +150,13 @@ impl Connection {
     /// been heard then.
     pub(crate) fn take_flush_request(&mut self) -> bool {
         std::mem::take(&mut self.state.flush_now)
-            || self.state.output.len() > self.state.options.limits.high_water_bytes
+            || self.state.queued() > self.state.options.limits.high_water_bytes
     }
 
     /// Whether output is above the high water mark and nobody has been told yet.
     pub(crate) fn is_overfull(&self) -> bool {
         !self.state.above_high_water
-            && self.state.output.len() > self.state.options.limits.high_water_bytes
+            && self.state.queued() > self.state.options.limits.high_water_bytes
     }
 
     /// Whether the socket is to be read.
@@ -387,7 +388,7 @@ impl Connection {
             }
         }
         state.complete_flushed(&turn.stats);
-        if state.output.is_empty() || state.output_held {
+        if !state.has_output() || state.output_held {
             self.lift_stall();
         } else if (blocked && !state.stall_armed) || (state.stall_armed && count > 0) {
             self.arm_stall(turn);
@@ -435,7 +436,7 @@ impl Connection {
             return self.tell(turn, Event::Unwritable);
         }
         let low = self.state.options.limits.low_water_bytes;
-        if self.state.output.len() > low {
+        if self.state.queued() > low {
             return;
         }
         // What handles and a parked lane have goes first; there is room only once all of it is encoded.
@@ -444,7 +445,7 @@ impl Connection {
         }
         // Where one write took a whole burst, nothing was above the mark before or after it.
         let owed = self.state.above_high_water || self.state.owes_writable.get();
-        if owed && self.state.output.len() <= low {
+        if owed && self.state.queued() <= low {
             self.state.above_high_water = false;
             self.state.owes_writable.set(false);
             self.state.resume(Pause::OUTPUT, turn.stamp);
@@ -531,7 +532,7 @@ impl Connection {
         if self.state.has_handles
             && let Some(link) = &self.link
         {
-            link.tell_output_bytes(self.state.output.len());
+            link.tell_output_bytes(self.state.queued());
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use log::debug;
 
-use super::context::Context;
+use super::context::{Context, Parts};
 use super::handler::Terminal;
 use super::link::{Link, TypedLink};
 use super::stage::{Flow, NEVER_OPENED, Slot};
@@ -317,7 +317,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             turn,
             owner: entry.from,
         };
-        cx.send_outward(entry.out, entry.done)
+        cx.send_outward(Parts {
+            out: entry.out,
+            done: entry.done,
+            file: entry.file,
+        })
     }
 
     /// Encodes what handles have sent, until the output is above `output_max`.
@@ -349,7 +353,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         turn: &mut Turn,
         output_max: usize,
     ) -> Result<()> {
-        while state.output.len() <= output_max {
+        while state.queued() <= output_max {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
             };

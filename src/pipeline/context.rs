@@ -20,9 +20,10 @@ use crate::codec::Codec;
 use crate::completion::Completion;
 use crate::error::{CloseReason, Failure, Result, TrySendError};
 use crate::executor::{Executor, Task, WhenFull};
+use crate::file_region::FileRegion;
 use crate::handle::{Announce, ConnectionHandle, Entry, JobResult, Outbox, refuse};
 use crate::id::ConnectionId;
-use crate::limits::LANE_MESSAGES_MAX;
+use crate::limits::{FILES_WAITING_MAX, LANE_MESSAGES_MAX};
 use crate::stats::WorkerStats;
 
 /// The encoding half of a codec, behind one virtual call a message.
@@ -65,6 +66,24 @@ impl<In: 'static, Out: 'static> fmt::Debug for Context<'_, In, Out> {
     }
 }
 
+/// A message on its way out, and what goes with it.
+pub(crate) struct Parts<Out> {
+    pub(crate) out: Out,
+    pub(crate) done: Option<Completion>,
+    /// Follows the message as it is.
+    pub(crate) file: Option<Box<FileRegion>>,
+}
+
+impl<Out> Parts<Out> {
+    const fn message(out: Out) -> Self {
+        Self {
+            out,
+            done: None,
+            file: None,
+        }
+    }
+}
+
 enum Unsent<Out> {
     Refused(TrySendError<Out>),
     Failed(Failure),
@@ -89,12 +108,12 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
                 .options
                 .limits
                 .output_room()
-                .takes_any(self.state.output.len())
+                .takes_any(self.state.queued())
         {
             // Nobody to pass, nobody to wait for, and room: the path of a plain echo.
-            return self.encode(out);
+            return self.encode(out, None);
         }
-        self.send(out, None).map_err(Failure::from)
+        self.send(Parts::message(out)).map_err(Failure::from)
     }
 
     /// Sends `out` like [`write`](Self::write) and calls `done` exactly once: with `Ok` when the
@@ -108,8 +127,25 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         out: Out,
         done: impl FnOnce(Result<(), CloseReason>) + Send + 'static,
     ) -> Result<()> {
-        self.send(out, Some(Completion::new(done)))
-            .map_err(Failure::from)
+        let mut parts = Parts::message(out);
+        parts.done = Some(Completion::new(done));
+        self.send(parts).map_err(Failure::from)
+    }
+
+    /// Sends `out` like [`write`](Self::write) and behind it, as they are, the bytes of a file: `out` is the
+    /// header that says so, in whatever words the protocol has.
+    ///
+    /// What is written later waits behind the file. The file counts for nothing in water marks and bounds;
+    /// its [progress](FileRegion::on_progress) is told as it goes. A stage that stops `out` drops the file too.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write); [`CloseReason::OverLimit`] also when
+    /// [`FILES_WAITING_MAX`](crate::limits::FILES_WAITING_MAX) files wait already.
+    pub fn write_file(&mut self, out: Out, file: FileRegion) -> Result<()> {
+        let mut parts = Parts::message(out);
+        parts.file = Some(Box::new(file));
+        self.send(parts).map_err(Failure::from)
     }
 
     /// Sends `out`, or gives it back.
@@ -122,7 +158,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     /// [`TrySendError::Full`] when the connection's output is at its bound,
     /// [`TrySendError::Closed`] when it is closing.
     pub fn try_write(&mut self, out: Out) -> Result<(), TrySendError<Out>> {
-        match self.send(out, None) {
+        match self.send(Parts::message(out)) {
             Ok(()) => Ok(()),
             Err(Unsent::Refused(refused)) => Err(refused),
             Err(Unsent::Failed(failure)) => {
@@ -132,7 +168,8 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         }
     }
 
-    fn send(&mut self, out: Out, done: Option<Completion>) -> Result<(), Unsent<Out>> {
+    fn send(&mut self, parts: Parts<Out>) -> Result<(), Unsent<Out>> {
+        let Parts { out, done, file } = parts;
         // What was accepted before a close still leaves, together with what stages add to it on its way.
         if !self.state.accepts_output() && !self.state.outbound {
             return Err(Unsent::Refused(refuse(TrySendError::Closed(out), done)));
@@ -141,28 +178,39 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             self.state.options.limits.output_room(),
             self.encoder.weigher(),
         );
-        if !room.takes(self.queued_bytes(), || weigh(&out)) {
+        let files = self.state.rare_ref().map_or(0, |rare| rare.parcels.len());
+        if (file.is_some() && files >= FILES_WAITING_MAX)
+            || !room.takes(self.queued_bytes(), || weigh(&out))
+        {
             return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
         }
         if !self.state.outbound
             && self.tail.must_wait()
             && let Some(outlet) = &self.tail.outlet
         {
-            outlet.outbox.defer(Entry::new(out, done, self.owner));
+            let mut entry = Entry::new(out, done, self.owner);
+            entry.file = file;
+            outlet.outbox.defer(entry);
             return Ok(());
         }
-        self.send_outward(out, done).map_err(Unsent::Failed)
+        self.send_outward(Parts { out, done, file })
+            .map_err(Unsent::Failed)
     }
 
-    /// Passes `out` through the stages before this one and encodes it.
-    pub(crate) fn send_outward(&mut self, mut out: Out, done: Option<Completion>) -> Result<()> {
+    /// Passes a message through the stages before this one and encodes it.
+    pub(crate) fn send_outward(&mut self, parts: Parts<Out>) -> Result<()> {
+        let Parts {
+            mut out,
+            done,
+            file,
+        } = parts;
         let outbound = std::mem::replace(&mut self.state.outbound, true);
         let passed = self.pass_outward(&mut out);
         self.state.outbound = outbound;
         if !passed? {
             return Ok(());
         }
-        self.encode(out)?;
+        self.encode(out, file)?;
         if let Some(done) = done {
             self.state.complete_when_flushed(done);
         }
@@ -170,12 +218,16 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     }
 
     #[inline]
-    fn encode(&mut self, out: Out) -> Result<()> {
-        if self.state.output.wants_buffer() {
-            self.state.output.lend_buffer(self.turn.spare.take());
+    fn encode(&mut self, out: Out, file: Option<Box<FileRegion>>) -> Result<()> {
+        let output = self.state.sink();
+        if output.wants_buffer() {
+            output.lend_buffer(self.turn.spare.take());
         }
-        self.encoder.encode(out, &mut self.state.output)?;
+        self.encoder.encode(out, output)?;
         self.turn.stats.messages_out.add(1);
+        if let Some(file) = file {
+            self.state.rare().parcels.push(*file);
+        }
         Ok(())
     }
 
@@ -220,7 +272,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             let outbox = Outbox::new(state.peer, state.options.limits.output_room(), weigh);
             outbox.place(&turn.mailbox, state.id);
             outbox.opened(state.peer);
-            outbox.tell_output_bytes(state.output.len());
+            outbox.tell_output_bytes(state.queued());
             Box::new(Outlet::new(outbox))
         })
     }
@@ -243,7 +295,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             .outlet
             .as_ref()
             .map_or(0, |outlet| outlet.outbox.waiting_bytes());
-        self.state.output.len() + waiting
+        self.state.queued() + waiting
     }
 
     /// Whether output is below the high water mark, or has come down to the low one since it was above.

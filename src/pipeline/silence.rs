@@ -78,9 +78,9 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         self.state.output.flushed()
     }
 
-    /// Bytes that are encoded and wait behind those.
-    pub(crate) fn output_bytes(&self) -> u64 {
-        self.state.output.len() as u64
+    /// Where in the stream of bytes sent what is written next will stand.
+    pub(crate) fn stream_end(&self) -> u64 {
+        self.state.stream_end()
     }
 
     /// From now on the connection's bytes are counted and shaped by `bucket`, until this stage goes.

@@ -15,6 +15,7 @@ use crate::id::ConnectionId;
 use crate::options::Options;
 use crate::stats::WorkerStats;
 
+use super::parcels::Parcels;
 use super::pulse::{Pulse, Stamp};
 use super::timers::{Due, OWNER_LIBRARY, Timers};
 use super::turn::Turn;
@@ -97,12 +98,14 @@ pub(crate) struct Rare {
     pub(crate) upgrade: Option<AnyPipeline>,
     /// What the bytes of the connection pay to.
     pub(crate) valve: Valve,
+    /// Files on their way out.
+    pub(crate) parcels: Parcels,
 }
 
 impl Rare {
     /// Whether it holds nothing but attributes.
     fn is_plain(&self) -> bool {
-        self.completions.is_empty() && self.upgrade.is_none()
+        self.completions.is_empty() && self.upgrade.is_none() && self.parcels.is_empty()
     }
 }
 
@@ -279,6 +282,39 @@ impl State {
             self.id, self.peer.address, text.escape_debug());
     }
 
+    /// Whether anything waits to leave.
+    #[inline]
+    pub(crate) fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.rare_ref().is_some_and(|rare| !rare.parcels.is_empty())
+    }
+
+    /// Bytes in memory that wait to leave; files count for nothing.
+    #[inline]
+    pub(crate) fn queued(&self) -> usize {
+        let behind = self
+            .rare_ref()
+            .map_or(0, |rare| rare.parcels.behind_bytes());
+        self.output.len() + behind
+    }
+
+    /// Where in the stream what is written next will stand.
+    pub(crate) fn stream_end(&self) -> u64 {
+        let behind = self
+            .rare_ref()
+            .map_or(0, |rare| rare.parcels.stream_bytes());
+        self.output.flushed() + self.output.len() as u64 + behind
+    }
+
+    /// Where what is written now belongs.
+    #[inline]
+    pub(crate) fn sink(&mut self) -> &mut Output {
+        let rare = self.rare.as_deref_mut();
+        match rare.and_then(|rare| rare.parcels.sink()) {
+            Some(behind) => behind,
+            None => &mut self.output,
+        }
+    }
+
     /// Whether messages may still be written.
     pub(crate) fn accepts_output(&self) -> bool {
         matches!(self.closing, Closing::No | Closing::AfterAnswers(_))
@@ -314,20 +350,20 @@ impl State {
     /// Whether output is to be written first. Where nothing pauses by itself, only until that has been
     /// tried: what arrives meanwhile would pile up undecoded, and has no bound of its own.
     fn wants_room(&self) -> bool {
-        self.output.len() > self.options.limits.high_water_bytes
+        self.queued() > self.options.limits.high_water_bytes
             && (self.options.auto_pause || !self.above_high_water)
     }
 
     /// Notes that the write whose last byte is now queued is to be answered once it has left.
     pub(crate) fn complete_when_flushed(&mut self, done: Completion) {
         // A message without bytes, behind nothing: no write will come to tell of it.
-        if self.output.is_empty() {
+        if !self.has_output() {
             if !done.complete(Ok(())) {
                 self.close(Closing::Now(CloseReason::Panic));
             }
             return;
         }
-        let end = self.output.flushed() + self.output.len() as u64;
+        let end = self.stream_end();
         self.rare().completions.push_back((end, done));
     }
 

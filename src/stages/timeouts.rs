@@ -176,8 +176,7 @@ impl WriteTimeout {
     /// The message that passed last has been encoded: it ends where the output ends.
     fn note_end<In: 'static, Out: 'static>(&mut self, cx: &Context<'_, In, Out>) {
         if let Some(last) = self.marks.iter_mut().flatten().last() {
-            last.end
-                .get_or_insert_with(|| cx.sent_bytes() + cx.output_bytes());
+            last.end.get_or_insert_with(|| cx.stream_end());
         }
     }
 

@@ -8,6 +8,7 @@ use crate::address::Peer;
 use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::connection::Service;
+use crate::file_region::FileRegion;
 use crate::id::Key;
 
 /// Sockets, time and readiness for one worker; used from the worker's thread only.
@@ -43,6 +44,22 @@ pub(crate) trait Driver {
 
     /// Must not raise SIGPIPE.
     fn write(&mut self, stream: &mut Self::Stream, from: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Whether [`send_file`](Self::send_file) may be called; else files are copied into the output.
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    /// Lets the stream take at most `count` bytes from the file itself. Must not raise SIGPIPE.
+    fn send_file(
+        &mut self,
+        stream: &mut Self::Stream,
+        region: &FileRegion,
+        count: usize,
+    ) -> io::Result<usize> {
+        let _ = (stream, region, count);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Sends FIN; reading goes on.
     fn shutdown_write(&mut self, stream: &mut Self::Stream) -> io::Result<()>;

@@ -18,6 +18,7 @@ use crate::buffer::Inbox;
 use crate::clock::Instant;
 use crate::connection::{Connection, Service};
 use crate::error::CloseReason;
+use crate::file_region::too_short;
 use crate::id::Key;
 use crate::limits::ConnectionLimits;
 use crate::pipeline::{Turn, Way};
@@ -248,7 +249,7 @@ impl<S> Entry<S> {
     pub(crate) fn flush<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) {
         self.used.in_turn(io.turn.number);
         let mut written = 0;
-        self.connection.seal(io.turn);
+        self.connection.prepare(io.turn, io.driver.sends_files());
         let outcome = self.write_all(io, &mut written);
         io.turn.stats.bytes_out.add(written as u64);
         if let Err(error) = outcome {
@@ -272,7 +273,14 @@ impl<S> Entry<S> {
         written: &mut usize,
     ) -> io::Result<()> {
         while self.wants_write() && self.used.may_write(self.service.limits()) {
-            match self.write(io.driver) {
+            if self.connection.wants_more_of_file() {
+                self.connection.prepare(io.turn, io.driver.sends_files());
+            }
+            let outcome = match self.connection.file() {
+                Some(_) => self.write_file(io),
+                None => self.write(io.driver),
+            };
+            match outcome {
                 Ok(count) => {
                     self.connection.note_written(io.turn, count);
                     *written += count;
@@ -327,6 +335,26 @@ impl<S> Entry<S> {
         let count = driver.write(&mut self.stream, &[IoSlice::new(&first[0][..offered])])?;
         output.consume(count);
         self.blocked = count < offered;
+        Ok(count)
+    }
+
+    /// Lets the socket take of a file. A short count says nothing of the socket: only `WouldBlock` does.
+    #[cold]
+    fn write_file<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> io::Result<usize> {
+        let limits = self.service.limits();
+        let most = self
+            .connection
+            .piece(Way::Out)
+            .min(limits.write_bytes_per_turn);
+        let Some(region) = self.connection.file() else {
+            return Ok(0);
+        };
+        let most = usize::try_from(region.left()).map_or(most, |left| left.min(most));
+        let count = io.driver.send_file(&mut self.stream, region, most)?;
+        if count == 0 {
+            return Err(too_short());
+        }
+        self.connection.advance_file(io.turn, count);
         Ok(count)
     }
 

@@ -32,6 +32,7 @@ const FLOORS: &[&[&str]] = &[
         "address",
         "buffer",
         "completion",
+        "file_region",
         "mailbox",
         "options",
         "panics",

@@ -164,3 +164,50 @@ fn new_keys_are_taken_and_a_flood_of_them_is_not() {
     }
     assert_eq!(harness.closed(), Some(CloseReason::ProtocolError));
 }
+
+#[test]
+fn a_file_is_sealed_a_little_at_a_time_and_keeps_its_place() {
+    let path = std::env::temp_dir().join(format!("netwheel-tls-{}.bin", std::process::id()));
+    let content = message(1_000_000);
+    std::fs::write(&path, &content).unwrap();
+    let (authority, told) = (Authority::new(), Arc::new(Mutex::new(Vec::new())));
+    let (file, tell) = (path.clone(), Arc::clone(&told));
+    let pipeline = Pipeline::raw()
+        .tls(&authority.server())
+        .handle(move |cx, _: Bytes| {
+            let tell = |name| {
+                let tell = Arc::clone(&tell);
+                move |outcome: netwheel::Result<(), CloseReason>| {
+                    tell.lock().unwrap().push((name, outcome.is_ok()));
+                }
+            };
+            cx.write_then("head".into(), tell("head"))?;
+            cx.write_file(Bytes::new(), netwheel::FileRegion::open(&file)?)?;
+            cx.write_then("tail".into(), tell("tail"))
+        });
+    let mut harness = Harness::new(pipeline);
+    let mut client = Counterpart::client(&authority);
+    client.write(b"go").exchange(&mut harness);
+    let expected = [b"head", &content[..], b"tail"].concat();
+    assert!(client.read() == expected);
+    assert_eq!(*told.lock().unwrap(), [("head", true), ("tail", true)]);
+
+    // A peer that reads slowly: what is sealed ahead of it is little, and completions wait for their bytes.
+    client.write(b"again");
+    harness.block().receive(&client.wire());
+    let mut got = Vec::new();
+    while got.len() < expected.len() {
+        assert!(
+            harness.handle().queued_bytes() <= 70_000,
+            "{}",
+            harness.handle().queued_bytes()
+        );
+        let is_told = told.lock().unwrap().len();
+        assert!(is_told >= 2 && is_told <= 3 + usize::from(got.len() + 30_000 > expected.len()));
+        client.take(&harness.accept_bytes(20_000).sent());
+        got.extend(client.read());
+    }
+    assert!(got == expected);
+    assert_eq!(told.lock().unwrap().len(), 4);
+    std::fs::remove_file(path).unwrap();
+}

@@ -10,11 +10,16 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
 use super::open_listener::OpenListener;
+use super::send_file::can_send_files;
+#[cfg(target_os = "linux")]
+use super::send_file::send_file;
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::connection::Listens;
+#[cfg(target_os = "linux")]
+use crate::file_region::FileRegion;
 use crate::id::Key;
 use crate::limits::ACCEPT_BATCH;
 use crate::mailbox::Wake;
@@ -46,6 +51,7 @@ pub(crate) struct SystemDriver {
     /// Tries to accept that are left in this turn.
     tries_left: usize,
     stats: Arc<crate::stats::WorkerStats>,
+    sends_files: bool,
 }
 
 struct PollWaker(Waker);
@@ -74,6 +80,7 @@ impl SystemDriver {
             listeners_seen: 0,
             tries_left: 0,
             stats,
+            sends_files: can_send_files(),
         })
     }
 
@@ -232,6 +239,20 @@ impl Driver for SystemDriver {
 
     fn write(&mut self, stream: &mut Stream, from: &[IoSlice<'_>]) -> io::Result<usize> {
         stream.write(from)
+    }
+
+    fn sends_files(&self) -> bool {
+        self.sends_files
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_file(
+        &mut self,
+        stream: &mut Stream,
+        region: &FileRegion,
+        count: usize,
+    ) -> io::Result<usize> {
+        send_file(stream, region, count)
     }
 
     fn shutdown_write(&mut self, stream: &mut Stream) -> io::Result<()> {

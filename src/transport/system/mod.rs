@@ -7,6 +7,7 @@ mod driver;
 mod open_listener;
 #[cfg(unix)]
 mod receive;
+mod send_file;
 mod socket;
 
 pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order, WorkerDoor};

@@ -4,6 +4,8 @@ use std::io::{self, IoSlice};
 #[cfg(not(unix))]
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
@@ -36,6 +38,13 @@ macro_rules! either {
             Stream::Unix($inner) => $call,
         }
     };
+}
+
+#[cfg(target_os = "linux")]
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, stream => stream.as_fd())
+    }
 }
 
 impl Stream {
