@@ -425,7 +425,7 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
             let count = slices[0].len().min(self.room - left).min(piece);
             self.sent.extend_from_slice(&slices[0][..count]);
             output.consume(count);
-            self.connection.note_written(&self.turn, count);
+            self.connection.pay_written(&self.turn, count);
             left += count;
         }
         if self.room != usize::MAX {

@@ -112,20 +112,24 @@ impl Connection {
         &mut self.state.output
     }
 
+    #[inline]
     pub(crate) fn output_ref(&self) -> &Output {
         &self.state.output
     }
 
+    #[inline]
     pub(crate) fn has_output(&self) -> bool {
         self.state.has_output()
     }
 
     /// Whether there is output that may leave now.
+    #[inline]
     pub(crate) fn wants_write(&self) -> bool {
         self.has_output() && !self.state.output_held
     }
 
     /// Whether output waits for its rate.
+    #[inline]
     pub(crate) fn holds_output(&self) -> bool {
         self.state.output_held
     }
@@ -135,31 +139,40 @@ impl Connection {
         self.state.piece(way)
     }
 
-    /// The socket has taken so many bytes of the output; behind the last of a flush tell
-    /// [`flushed`](Self::flushed).
-    pub(crate) fn note_written(&mut self, turn: &Turn, count: usize) {
-        self.state.note_written(turn, count);
+    /// Whether it has anything that few connections have.
+    #[inline]
+    pub(crate) fn has_rare(&self) -> bool {
+        self.state.rare_ref().is_some()
+    }
+
+    /// So many bytes that the socket has taken pay to the valve.
+    pub(crate) fn pay_written(&mut self, turn: &Turn, count: usize) {
+        self.state.pay(Way::Out, turn, count);
     }
 
     /// Whether a callback has asked for a flush at once.
+    #[inline]
     pub(crate) fn asks_for_flush(&self) -> bool {
         self.state.flush_now && !matches!(self.state.closing, Closing::Now(_))
     }
 
     /// Whether what is queued should leave before the rest of the turn; a callback that asked for it has
     /// been heard then.
+    #[inline]
     pub(crate) fn take_flush_request(&mut self) -> bool {
         std::mem::take(&mut self.state.flush_now)
             || self.state.queued() > self.state.options.limits.high_water_bytes
     }
 
     /// Whether output is above the high water mark and nobody has been told yet.
+    #[inline]
     pub(crate) fn is_overfull(&self) -> bool {
         !self.state.above_high_water
             && self.state.queued() > self.state.options.limits.high_water_bytes
     }
 
     /// Whether the socket is to be read.
+    #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
     }
@@ -180,11 +193,13 @@ impl Connection {
     }
 
     /// Whether decoding stopped in the middle of what arrived, and may go on now.
+    #[inline]
     pub(crate) fn wants_decode(&self) -> bool {
         !self.state.decoded && !self.state.stops_decoding()
     }
 
     /// Whether nothing can have come of a read or a write but messages and bytes.
+    #[inline]
     fn is_plain(&self) -> bool {
         !self.blocked && !self.owes_read_closed && self.state.is_plain()
     }
@@ -379,6 +394,9 @@ impl Connection {
     /// The socket has taken `count` bytes; `blocked` when it would take no more.
     pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
         self.blocked = blocked;
+        if count > 0 {
+            self.state.pulse.note_written(turn.stamp);
+        }
         let plain = self.is_plain();
         let state = &mut self.state;
         if let Some(buffer) = state.output.return_buffer() {

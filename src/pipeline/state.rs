@@ -152,10 +152,12 @@ impl State {
         self.rare.take()
     }
 
+    #[inline]
     pub(crate) fn rare_ref(&self) -> Option<&Rare> {
         self.rare.as_deref()
     }
 
+    #[inline]
     pub(crate) fn rare_mut(&mut self) -> Option<&mut Rare> {
         self.rare.as_deref_mut()
     }
@@ -204,6 +206,7 @@ impl State {
     }
 
     /// Whether nothing is read, for whatever reason.
+    #[inline]
     pub(crate) fn is_paused(&self) -> bool {
         self.pauses != 0
     }
@@ -285,16 +288,28 @@ impl State {
     /// Whether anything waits to leave.
     #[inline]
     pub(crate) fn has_output(&self) -> bool {
-        !self.output.is_empty() || self.rare_ref().is_some_and(|rare| !rare.parcels.is_empty())
+        !self.output.is_empty() || (self.rare.is_some() && self.has_parcels())
+    }
+
+    #[cold]
+    fn has_parcels(&self) -> bool {
+        self.rare_ref().is_some_and(|rare| !rare.parcels.is_empty())
     }
 
     /// Bytes in memory that wait to leave; files count for nothing.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
-        let behind = self
-            .rare_ref()
-            .map_or(0, |rare| rare.parcels.behind_bytes());
-        self.output.len() + behind
+        let queued = self.output.len();
+        if self.rare.is_none() {
+            return queued;
+        }
+        queued + self.behind_files()
+    }
+
+    #[cold]
+    fn behind_files(&self) -> usize {
+        self.rare_ref()
+            .map_or(0, |rare| rare.parcels.behind_bytes())
     }
 
     /// Where in the stream what is written next will stand.
@@ -308,6 +323,14 @@ impl State {
     /// Where what is written now belongs.
     #[inline]
     pub(crate) fn sink(&mut self) -> &mut Output {
+        if self.rare.is_none() {
+            return &mut self.output;
+        }
+        self.sink_behind_files()
+    }
+
+    #[cold]
+    fn sink_behind_files(&mut self) -> &mut Output {
         let rare = self.rare.as_deref_mut();
         match rare.and_then(|rare| rare.parcels.sink()) {
             Some(behind) => behind,
@@ -316,6 +339,7 @@ impl State {
     }
 
     /// Whether messages may still be written.
+    #[inline]
     pub(crate) fn accepts_output(&self) -> bool {
         matches!(self.closing, Closing::No | Closing::AfterAnswers(_))
     }
@@ -349,6 +373,7 @@ impl State {
 
     /// Whether output is to be written first. Where nothing pauses by itself, only until that has been
     /// tried: what arrives meanwhile would pile up undecoded, and has no bound of its own.
+    #[inline]
     fn wants_room(&self) -> bool {
         self.queued() > self.options.limits.high_water_bytes
             && (self.options.auto_pause || !self.above_high_water)
@@ -425,17 +450,8 @@ impl State {
         }
     }
 
-    /// The socket has taken so many bytes.
-    #[inline]
-    pub(crate) fn note_written(&mut self, turn: &Turn, count: usize) {
-        self.pulse.note_written(turn.stamp);
-        if self.rare.is_some() {
-            self.pay(Way::Out, turn, count);
-        }
-    }
-
     /// Pays for bytes that have passed; the next wait where they were too fast.
-    fn pay(&mut self, way: Way, turn: &Turn, count: usize) {
+    pub(crate) fn pay(&mut self, way: Way, turn: &Turn, count: usize) {
         let Some(at) = self
             .rare_ref()
             .and_then(|rare| rare.valve.pay(way, turn.now, count))

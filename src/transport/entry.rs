@@ -148,23 +148,27 @@ impl<S> Entry<S> {
     }
 
     /// Whether the socket may have bytes that the connection would take.
+    #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         self.readable && self.connection.wants_read()
     }
 
     /// Whether bytes wait that the socket may take, or so many that stages must hear of it, or bytes that
     /// the worker's read buffer waits for.
+    #[inline]
     pub(crate) fn wants_flush(&self) -> bool {
         self.phase == Phase::Open
             && (self.wants_write() || self.connection.is_overfull() || self.pins_inbox())
     }
 
     /// Whether what waits for a full socket may hold on to the worker's read buffer.
+    #[inline]
     fn pins_inbox(&self) -> bool {
         (self.blocked || self.connection.holds_output())
             && self.connection.output_ref().is_attached()
     }
 
+    #[inline]
     fn wants_write(&self) -> bool {
         !self.blocked && self.connection.wants_write()
     }
@@ -199,7 +203,9 @@ impl<S> Entry<S> {
             io.inbox.rewind();
         }
         let mut room = io.inbox.room();
-        room.bytes_max = room.bytes_max.min(self.connection.piece(Way::In));
+        if self.connection.has_rare() {
+            room.bytes_max = room.bytes_max.min(self.connection.piece(Way::In));
+        }
         let room_bytes = room.bytes_max;
         match io.driver.read(&mut self.stream, room) {
             Ok(0) => {
@@ -273,16 +279,13 @@ impl<S> Entry<S> {
         written: &mut usize,
     ) -> io::Result<()> {
         while self.wants_write() && self.used.may_write(self.service.limits()) {
-            if self.connection.wants_more_of_file() {
-                self.connection.prepare(io.turn, io.driver.sends_files());
-            }
-            let outcome = match self.connection.file() {
-                Some(_) => self.write_file(io),
-                None => self.write(io.driver),
+            let outcome = if self.connection.has_rare() {
+                self.write_with_care(io)
+            } else {
+                self.write(io.driver)
             };
             match outcome {
                 Ok(count) => {
-                    self.connection.note_written(io.turn, count);
                     *written += count;
                     add(&mut self.used.bytes_written, count);
                 }
@@ -298,10 +301,6 @@ impl<S> Entry<S> {
 
     /// One write of what is queued, gathered from its pieces; a short one means that the socket is full.
     fn write<D: Driver<Stream = S>>(&mut self, driver: &mut D) -> io::Result<usize> {
-        let piece = self.connection.piece(Way::Out);
-        if piece < self.connection.output_ref().len() {
-            return self.write_piece(driver, piece);
-        }
         let output = self.connection.output();
         let (offered, count) = match output.single() {
             Some(only) => (
@@ -321,8 +320,25 @@ impl<S> Entry<S> {
         Ok(count)
     }
 
-    /// Writes no more than `piece` bytes of what is queued.
+    /// One write where files may be on their way, or the valve lets pass only so much.
     #[cold]
+    fn write_with_care<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> io::Result<usize> {
+        if self.connection.wants_more_of_file() {
+            self.connection.prepare(io.turn, io.driver.sends_files());
+        }
+        let piece = self.connection.piece(Way::Out);
+        let count = if self.connection.file().is_some() {
+            self.write_file(io, piece)?
+        } else if piece < self.connection.output_ref().len() {
+            self.write_piece(io.driver, piece)?
+        } else {
+            self.write(io.driver)?
+        };
+        self.connection.pay_written(io.turn, count);
+        Ok(count)
+    }
+
+    /// Writes no more than `piece` bytes of what is queued.
     fn write_piece<D: Driver<Stream = S>>(
         &mut self,
         driver: &mut D,
@@ -339,13 +355,12 @@ impl<S> Entry<S> {
     }
 
     /// Lets the socket take of a file. A short count says nothing of the socket: only `WouldBlock` does.
-    #[cold]
-    fn write_file<D: Driver<Stream = S>>(&mut self, io: &mut Io<'_, D>) -> io::Result<usize> {
-        let limits = self.service.limits();
-        let most = self
-            .connection
-            .piece(Way::Out)
-            .min(limits.write_bytes_per_turn);
+    fn write_file<D: Driver<Stream = S>>(
+        &mut self,
+        io: &mut Io<'_, D>,
+        piece: usize,
+    ) -> io::Result<usize> {
+        let most = piece.min(self.service.limits().write_bytes_per_turn);
         let Some(region) = self.connection.file() else {
             return Ok(0);
         };
