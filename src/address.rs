@@ -1,7 +1,7 @@
 //! Where a connection comes from or goes to.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -62,6 +62,37 @@ pub struct Peer {
 impl Peer {
     pub(crate) const fn new(address: Address, local: Address) -> Self {
         Self { address, local }
+    }
+}
+
+/// A [`Peer`] as a connection keeps it: 16 bytes instead of 64. Two ends of IPv4 are the rule; whatever else
+/// there is has memory of its own.
+#[derive(Clone, Debug)]
+pub(crate) enum KeptPeer {
+    V4(SocketAddrV4, SocketAddrV4),
+    Other(Box<Peer>),
+}
+
+impl KeptPeer {
+    pub(crate) fn get(&self) -> Peer {
+        match self {
+            Self::V4(address, local) => Peer::new(
+                Address::Inet((*address).into()),
+                Address::Inet((*local).into()),
+            ),
+            Self::Other(peer) => **peer,
+        }
+    }
+}
+
+impl From<Peer> for KeptPeer {
+    fn from(peer: Peer) -> Self {
+        match (peer.address, peer.local) {
+            (Address::Inet(SocketAddr::V4(address)), Address::Inet(SocketAddr::V4(local))) => {
+                Self::V4(address, local)
+            }
+            _ => Self::Other(Box::new(peer)),
+        }
     }
 }
 
@@ -168,5 +199,25 @@ impl IntoPlace for &str {
 impl IntoPlace for &String {
     fn into_place(self) -> Result<Place, Error> {
         self.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_kept_small_and_comes_back_as_it_was() {
+        assert_eq!(size_of::<KeptPeer>(), 16);
+        let inet = |text: &str| Address::Inet(text.parse().expect("an address"));
+        for (address, local) in [
+            (inet("10.0.0.1:1"), inet("10.0.0.2:65535")),
+            (inet("[fe80::1%7]:1"), inet("[::1]:2")),
+            (inet("10.0.0.1:1"), Address::Unix),
+            (Address::Unix, Address::Unix),
+        ] {
+            let peer = Peer::new(address, local);
+            assert_eq!(KeptPeer::from(peer).get(), peer);
+        }
     }
 }

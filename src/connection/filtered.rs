@@ -356,7 +356,7 @@ impl Connection {
         };
         if !self.state.opened {
             debug!(target: "netwheel::connection", "{} {}: closed by the peer before it was ready",
-                self.state.id, self.state.peer.address);
+                self.state.id, self.state.peer().address);
             self.state.close(Closing::Now(CloseReason::PeerClosed));
             return false;
         }
@@ -398,7 +398,7 @@ impl Connection {
             Ok(Err(failure)) => state.fail(failure.blame(CloseReason::ProtocolError)),
             Err(_) => {
                 error!(target: "netwheel::connection", "{} {}: a filter panicked",
-                    state.id, state.peer.address);
+                    state.id, state.peer().address);
                 turn.stats.panics.add(1);
                 state.close(Closing::Now(CloseReason::Panic));
             }

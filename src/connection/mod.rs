@@ -93,11 +93,11 @@ impl Connection {
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        self.state.peer
+        self.state.peer()
     }
 
     pub(crate) fn set_peer(&mut self, peer: Peer) {
-        self.state.peer = peer;
+        self.state.set_peer(peer);
     }
 
     /// Bytes to be written; tell [`flushed`](Self::flushed) how it went.
@@ -375,7 +375,7 @@ impl Connection {
             match due {
                 Due::Close(reason) => {
                     debug!(target: "netwheel::connection", "{} {}: deadline passed: {reason}",
-                        self.state.id, self.state.peer.address);
+                        self.state.id, self.state.peer().address);
                     self.state.close(Closing::Now(reason));
                 }
                 Due::Open(Way::In) => self.state.resume(Pause::SHAPED, turn.stamp),
@@ -594,7 +594,7 @@ impl Connection {
             Ok(Err(failure)) => self.state.fail(failure),
             Err(_) => {
                 error!(target: "netwheel::connection", "{} {}: a handler, stage or codec panicked",
-                    self.state.id, self.state.peer.address);
+                    self.state.id, self.state.peer().address);
                 turn.stats.panics.add(1);
                 self.state.close(Closing::Now(CloseReason::Panic));
                 // What has panicked is not called again, not even to be told of the close.

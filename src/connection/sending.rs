@@ -67,7 +67,7 @@ impl Connection {
             }
             Err(_) => {
                 error!(target: "netwheel::connection", "{} {}: the progress of a file panicked",
-                    state.id, state.peer.address);
+                    state.id, state.peer().address);
                 turn.stats.panics.add(1);
                 state.close(Closing::Now(CloseReason::Panic));
             }

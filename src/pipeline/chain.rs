@@ -433,7 +433,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
 
     fn open(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
         if let Some(outlet) = &self.tail.outlet {
-            outlet.outbox.opened(state.peer);
+            outlet.outbox.opened(state.peer());
         }
         for index in 0..self.slots.len() {
             self.slots[index].key = state.new_owner();

@@ -61,7 +61,7 @@ impl<In: 'static, Out: 'static> fmt::Debug for Context<'_, In, Out> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("id", &self.state.id)
-            .field("peer", &self.state.peer.address)
+            .field("peer", &self.state.peer().address)
             .finish_non_exhaustive()
     }
 }
@@ -269,9 +269,9 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         self.state.has_handles = true;
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
-            let outbox = Outbox::new(state.peer, state.options.limits.output_room(), weigh);
+            let outbox = Outbox::new(state.peer(), state.options.limits.output_room(), weigh);
             outbox.place(&turn.mailbox, state.id);
-            outbox.opened(state.peer);
+            outbox.opened(state.peer());
             outbox.tell_output_bytes(state.queued());
             Box::new(Outlet::new(outbox))
         })
@@ -470,13 +470,13 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
     /// The other side.
     #[must_use]
     pub fn peer(&self) -> Address {
-        self.state.peer.address
+        self.state.peer().address
     }
 
     /// This side.
     #[must_use]
     pub fn local(&self) -> Address {
-        self.state.peer.local
+        self.state.peer().local
     }
 
     /// The value of type `T` that is kept with the connection. Never allocates.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use log::{Level, debug, log};
 
-use crate::address::Peer;
+use crate::address::{KeptPeer, Peer};
 use crate::buffer::Output;
 use crate::clock::Instant;
 use crate::completion::Completion;
@@ -54,7 +54,7 @@ pub(crate) enum Closing {
 /// The untyped, per-connection part of what callbacks see.
 pub(crate) struct State {
     pub(crate) id: ConnectionId,
-    pub(crate) peer: Peer,
+    peer: KeptPeer,
     pub(crate) options: Arc<Options>,
     pub(crate) output: Output,
     pub(crate) timers: Timers,
@@ -113,7 +113,7 @@ impl State {
     pub(crate) fn new(id: ConnectionId, peer: Peer, options: Arc<Options>) -> Self {
         Self {
             id,
-            peer,
+            peer: peer.into(),
             options,
             output: Output::new(),
             timers: Timers::default(),
@@ -134,6 +134,14 @@ impl State {
             owner_next: 1,
             rare: None,
         }
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer.get()
+    }
+
+    pub(crate) fn set_peer(&mut self, peer: Peer) {
+        self.peer = peer.into();
     }
 
     /// A key for a stage, never used before on this connection.
@@ -257,7 +265,7 @@ impl State {
         // A frame that the peer's FIN cut off ends nothing by itself.
         if eof && failure.reason() == CloseReason::PeerClosed {
             return debug!(target: "netwheel::connection", "{} {}: {}", self.id,
-                self.peer.address, failure.to_string().escape_debug());
+                self.peer().address, failure.to_string().escape_debug());
         }
         self.log_failure(&failure);
         self.close(Closing::AfterAnswers(failure.reason()));
@@ -282,7 +290,7 @@ impl State {
         // Escaped: the text may quote the peer, whose control bytes must not reach a terminal.
         let text = failure.to_string();
         log!(target: "netwheel::connection", level, "{} {}: closing: {}",
-            self.id, self.peer.address, text.escape_debug());
+            self.id, self.peer().address, text.escape_debug());
     }
 
     /// Whether anything waits to leave.

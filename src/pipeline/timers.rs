@@ -35,57 +35,121 @@ struct Timer {
     due: Due,
 }
 
-/// The timers of one connection.
+/// The timers of one connection. Most have one, which needs no memory of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    armed: Vec<Timer>,
+    first: Option<Timer>,
+    /// Absent until there are two. Invariant: no timers are here while there is no first.
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes in every connection instead of 24"
+    )]
+    others: Option<Box<Vec<Timer>>>,
 }
 
 impl Timers {
     /// Arms the owner's timer of this kind, or moves it.
     pub(crate) fn arm(&mut self, at: Instant, owner: u32, due: Due) {
         self.cancel(owner, due);
-        if self.armed.is_empty() {
-            self.armed.reserve_exact(1);
+        let timer = Timer { at, owner, due };
+        match self.first {
+            None => self.first = Some(timer),
+            Some(_) => self.others.get_or_insert_default().push(timer),
         }
-        self.armed.push(Timer { at, owner, due });
     }
 
     pub(crate) fn cancel(&mut self, owner: u32, due: Due) {
-        self.armed
-            .retain(|timer| (timer.owner, timer.due) != (owner, due));
+        self.retain(|timer| (timer.owner, timer.due) != (owner, due));
     }
 
     pub(crate) fn cancel_owner(&mut self, owner: u32) {
-        self.armed.retain(|timer| timer.owner != owner);
+        self.retain(|timer| timer.owner != owner);
     }
 
     /// Cancels the timers of all stages and of the handler: another pipeline takes over.
     pub(crate) fn cancel_users(&mut self) {
-        self.armed.retain(|timer| timer.owner == OWNER_LIBRARY);
+        self.retain(|timer| timer.owner == OWNER_LIBRARY);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.armed = Vec::new();
+        *self = Self::default();
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.armed.iter().map(|timer| timer.at).min()
+        self.all().map(|timer| timer.at).min()
     }
 
     pub(crate) fn count_due(&self, now: Instant) -> usize {
-        self.armed.iter().filter(|timer| timer.at <= now).count()
+        self.all().filter(|timer| timer.at <= now).count()
     }
 
     /// Takes the earliest timer that is due; of several at one moment, the one that was armed first.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(u32, Due)> {
-        let (index, _) = self
-            .armed
+        let due = self.all().filter(|timer| timer.at <= now);
+        let Timer { owner, due, .. } = *due.min_by_key(|timer| timer.at)?;
+        self.cancel(owner, due);
+        Some((owner, due))
+    }
+
+    /// In the order in which they were armed.
+    fn all(&self) -> impl Iterator<Item = &Timer> {
+        self.first
             .iter()
-            .enumerate()
-            .filter(|(_, timer)| timer.at <= now)
-            .min_by_key(|(_, timer)| timer.at)?;
-        let timer = self.armed.remove(index);
-        Some((timer.owner, timer.due))
+            .chain(self.others.iter().flat_map(|others| others.iter()))
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Timer) -> bool) {
+        self.first = self.first.filter(|timer| keep(timer));
+        if let Some(others) = &mut self.others {
+            others.retain(keep);
+            if self.first.is_none() && !others.is_empty() {
+                self.first = Some(others.remove(0));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(nanos: u64) -> Instant {
+        Instant::from_nanos(nanos)
+    }
+
+    fn due(timers: &mut Timers, now: u64) -> Vec<u32> {
+        std::iter::from_fn(|| timers.take_due(at(now)))
+            .map(|(owner, _)| owner)
+            .collect()
+    }
+
+    #[test]
+    fn timers_come_in_order_and_of_one_moment_in_that_of_arming() {
+        let mut timers = Timers::default();
+        let tell = Due::Tell(TimerKey(0));
+        for (owner, moment) in [(1, 30), (2, 10), (3, 20), (4, 10)] {
+            timers.arm(at(moment), owner, tell);
+        }
+        assert_eq!((timers.next(), timers.count_due(at(20))), (Some(at(10)), 3));
+        assert_eq!(due(&mut timers, 20), [2, 4, 3]);
+        timers.arm(at(25), 1, tell);
+        assert_eq!(timers.next(), Some(at(25)), "moved");
+        timers.arm(at(25), 5, tell);
+        timers.cancel_owner(1);
+        assert_eq!(due(&mut timers, 99), [5]);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn those_of_the_library_stay_when_a_pipeline_goes() {
+        let mut timers = Timers::default();
+        timers.arm(at(1), OWNER_HANDLER, Due::Tell(TimerKey(7)));
+        timers.arm(at(2), OWNER_LIBRARY, Due::Close(CloseReason::WriteStall));
+        timers.arm(at(3), 9, Due::Open(Way::In));
+        timers.cancel_users();
+        assert_eq!(due(&mut timers, 9), [OWNER_LIBRARY]);
+        timers.arm(at(1), 1, Due::Tell(TimerKey(0)));
+        timers.clear();
+        assert_eq!(timers.next(), None);
     }
 }
