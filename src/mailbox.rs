@@ -37,6 +37,8 @@ pub(crate) trait Wake: Send + Sync {
 pub(crate) enum Command {
     /// The outbox of this connection has something for it.
     Ready(Key),
+    /// The board has frames for members of groups.
+    Broadcasts,
     /// The driver has new sockets.
     Arrivals,
     /// Services have been told to end; look at each connection's service.

@@ -16,6 +16,7 @@
 //!                 └── close, failure, panic, reset ──────────────────────────┘
 //! ```
 
+mod broadcast;
 mod filtered;
 mod service;
 

@@ -145,7 +145,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
         }
         if !self.state.outbound
-            && self.tail.must_wait()
+            && self.tail.must_wait(self.turn)
             && let Some(outlet) = &self.tail.outlet
         {
             outlet.outbox.defer(Entry::new(out, done, self.owner));
@@ -210,7 +210,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
             let outbox = Outbox::new(state.peer, state.options.limits.output_room(), weigh);
-            outbox.place(&turn.mailbox, state.id);
+            outbox.place(&turn.mailbox, &turn.board, state.id);
             outbox.opened(state.peer);
             outbox.tell_output_bytes(state.output.len());
             Box::new(Outlet::new(outbox))

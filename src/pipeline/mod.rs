@@ -27,6 +27,7 @@ mod turn;
 
 pub use attributes::Attributes;
 pub use builder::{AnyPipeline, Pipeline, PipelineBuilder};
+pub(crate) use context::Encode;
 pub use context::{Context, Edits};
 pub use event::Event;
 pub use filter::{Filter, Inbound};

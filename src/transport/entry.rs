@@ -163,6 +163,11 @@ impl<S> Entry<S> {
         self.blocked && self.connection.output_ref().is_attached()
     }
 
+    /// Whether the socket would take no more when it was last written.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     fn wants_write(&self) -> bool {
         !self.blocked && self.connection.has_output()
     }
