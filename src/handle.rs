@@ -316,7 +316,7 @@ impl<Out> Outbox<Out> {
         lock(&self.queue).announce();
     }
 
-    fn ask_to_close(&self, request: CloseRequest) {
+    pub(crate) fn ask_to_close(&self, request: CloseRequest) {
         let mut queue = lock(&self.queue);
         // A close at once outranks one that waits for the flush; the first of a kind stays.
         match (queue.close, request) {

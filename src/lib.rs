@@ -23,6 +23,7 @@ mod panics;
 mod pipeline;
 mod reactor;
 mod server;
+mod sessions;
 pub mod sim;
 mod slots;
 mod stats;
@@ -39,7 +40,9 @@ pub use buffer::{Output, SHARED_BYTES_MIN};
 pub use client::{Client, Dial};
 pub use clock::{Clock, Instant};
 pub use codec::{Body, Codec, Framing};
-pub use error::{CloseReason, Error, ErrorKind, Failure, Initiator, Result, TrySendError};
+pub use error::{
+    CloseReason, DuplicateLogin, Error, ErrorKind, Failure, Initiator, Result, TrySendError,
+};
 pub use executor::{Executor, WhenFull};
 pub use fan_out::SlowMember;
 pub use group::{BroadcastError, Group, GroupStats};
@@ -52,6 +55,7 @@ pub use pipeline::{
 };
 pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
+pub use sessions::{Duplicate, Session, SessionId, Sessions};
 pub use stats::Stats;
 
 /// Compiles the code of the README.

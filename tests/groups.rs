@@ -18,6 +18,8 @@ use netwheel::{
 use util::{Caller, Gate, MORE_THAN_THE_KERNEL_TAKES, PATIENCE, any_port, eventually, reset};
 
 type Handle = ConnectionHandle<Bytes>;
+/// How a connection comes to its end.
+type Ending = fn(Caller, &Handle);
 type Cx<'a> = Context<'a, Bytes, Bytes>;
 
 /// Joins a group, gives its handle to the test, and does what its peer says.
@@ -276,7 +278,7 @@ fn who_joins_gets_nothing_from_before_and_who_leaves_nothing_from_then_on() {
 fn members_leave_on_every_way_to_their_end() {
     let rig = Rig::new(2, SlowMember::Drop);
     let (mut witness, _) = rig.connect();
-    let ways: [(&str, fn(Caller, &Handle)); 6] = [
+    let ways: [(&str, Ending); 6] = [
         ("FIN", |caller, _| drop(caller)),
         ("reset", |caller, _| reset(caller.0)),
         ("handler error", |mut caller, _| caller.send(b"fail")),

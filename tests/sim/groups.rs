@@ -42,9 +42,10 @@ struct Listener {
 }
 
 impl Listener {
-    fn new(world: &World, group: &Group<Bytes>, since: u32) -> Self {
+    fn new(world: &World, room: &Room, since: u32) -> Self {
         let heard: Shared<Vec<u32>> = Shared::default();
-        let (keep, members) = (heard.clone(), group.len());
+        let members = || room.handles.lock().unwrap().len();
+        let (keep, before) = (heard.clone(), members());
         let handle = Client::on(world)
             .pipeline(move || {
                 let keep = keep.clone();
@@ -56,7 +57,7 @@ impl Listener {
             })
             .connect(PLACE)
             .unwrap();
-        assert!(world.run_until(HOUR, || group.len() > members));
+        assert!(world.run_until(HOUR, || members() > before));
         Self {
             handle,
             heard,
@@ -141,7 +142,7 @@ fn everybody_hears_all(world: &World, messages: u32) {
     let (mut listeners, mut gone) = (Vec::new(), Vec::new());
     for number in 0..messages {
         if listeners.len() < 2 || dice.below(10) == 0 {
-            listeners.push(Listener::new(world, &room.group, number));
+            listeners.push(Listener::new(world, &room, number));
         }
         room.say(&mut dice, number);
         if dice.below(20) == 0 {
