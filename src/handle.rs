@@ -512,6 +512,8 @@ impl<Out> ConnectionHandle<Out> {
     /// # broadcast(&mut Vec::new(), &Bytes::new());
     /// ```
     ///
+    /// To send one message to many connections, a [`Group`](crate::Group) is cheaper: it encodes once.
+    ///
     /// It passes all stages outward and leaves at the end of the worker's current or next turn. The
     /// writes of a connection leave in the order in which they were accepted, see the
     /// [module](crate::handle).

@@ -220,6 +220,12 @@ impl<K: Clone + Eq + Hash, Out> Sessions<K, Out> {
         sessions.iter().filter(sent).count()
     }
 
+    /// The users with at least one session at this moment, in no order. Cost: a copy of each key.
+    #[must_use]
+    pub fn users(&self) -> Vec<K> {
+        lock(&self.shared.table).users.keys().cloned().collect()
+    }
+
     /// Whether a user has a session.
     #[must_use]
     pub fn is_online<Q>(&self, user: &Q) -> bool
