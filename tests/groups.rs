@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use netwheel::codec::LengthField;
 use netwheel::limits::{ConnectionLimits, WorkerLimits};
+use netwheel::testing::Harness;
 use netwheel::{
     BroadcastError, Client, CloseReason, ConnectionHandle, Context, ErrorKind, Failure, Group,
     Handler, Pipeline, Reactor, Result, RunningServer, Server, SlowMember,
@@ -469,4 +470,21 @@ fn threads_that_broadcast_at_once_lose_nothing_and_keep_their_order() {
     for thread in threads {
         thread.join().unwrap();
     }
+}
+
+#[test]
+fn a_harness_takes_broadcasts_with_its_mail() {
+    let mut harness =
+        Harness::new(Pipeline::new(LengthField::u8()).handle(|cx, bytes| cx.write(bytes)));
+    let group = Group::new(LengthField::u8());
+    group.join(&harness.handle()).unwrap();
+    group.broadcast(Bytes::from_static(b"one")).unwrap();
+    harness
+        .handle()
+        .try_send(Bytes::from_static(b"two"))
+        .unwrap();
+    group.broadcast(Bytes::from_static(b"three")).unwrap();
+    assert_eq!(harness.mail().sent(), b"\x03one\x03two\x05three");
+    assert_eq!(harness.reset().closed(), Some(CloseReason::Reset));
+    assert!(group.is_empty());
 }

@@ -349,6 +349,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         turn: &mut Turn,
         output_max: usize,
     ) -> Result<()> {
+        state.held_back = false;
         while state.output.len() <= output_max {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
@@ -367,6 +368,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
+        state.held_back = true;
         Ok(())
     }
 
