@@ -15,7 +15,7 @@ use crate::{Dice, HOUR, MINUTE, Runs, Shared};
 
 const PLACE: &str = "10.0.0.1:7000";
 
-/// A member that now and then says something itself, by every way there is.
+/// Joins the group, and gives its handle to the world.
 struct Member {
     group: Group<Bytes>,
     handles: Shared<Vec<ConnectionHandle<Bytes>>>,

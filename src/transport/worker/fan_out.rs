@@ -151,12 +151,8 @@ impl<S> Entry<S> {
         }
     }
 
-    fn keeps_up(&self) -> bool {
-        self.connection.keeps_up()
-    }
-
-    /// Frame by frame: for a member that is not to get them all, has to keep its order with other messages,
-    /// or may not have room for all.
+    /// Frame by frame, for a member that is not to get them all, has other messages waiting that come before or
+    /// between them, or may not have room for all.
     fn hear_each<D: Driver<Stream = S>>(
         &mut self,
         run: &Run<'_>,
@@ -181,6 +177,7 @@ impl<S> Entry<S> {
         io.turn.fanned_out = fanned_out;
     }
 
+    /// One frame, after what was accepted before it; what is over the marks is up to the group.
     fn hear_one<D: Driver<Stream = S>>(
         &mut self,
         frame: &Frame,
@@ -188,24 +185,20 @@ impl<S> Entry<S> {
         io: &mut Io<'_, D>,
         outcome: &mut Outcome,
     ) {
-        if !self.keeps_up() && self.wants_flush() {
+        if !self.connection.keeps_up() && self.wants_flush() {
             self.flush(io);
             if self.connection.is_behind() {
                 self.connection.catch_up(io.turn);
             }
         }
         let len = frame.bytes.len();
-        let fits = self.keeps_up()
-            || match slow {
-                // One that is only out of budget for this turn is not slow.
-                SlowMember::Drop | SlowMember::Close => {
-                    !self.is_blocked() && self.connection.takes(len)
-                }
-                SlowMember::Queue => {
-                    self.connection.catch_up_fully(io.turn);
-                    self.connection.takes(len)
-                }
-            };
+        // One that is only out of budget for this turn is not slow.
+        let may_queue = slow == SlowMember::Queue || !self.is_blocked();
+        if !self.connection.keeps_up() && may_queue && self.connection.is_behind() {
+            self.connection.catch_up_fully(io.turn);
+        }
+        let connection = &self.connection;
+        let fits = connection.keeps_up() || (may_queue && connection.takes(len));
         if !self.connection.hears_broadcasts() {
             return;
         }
