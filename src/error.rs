@@ -211,9 +211,11 @@ impl Failure {
 impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let source: Box<dyn StdError + Send + Sync> = Box::new(error);
-        let reason = source
-            .downcast_ref::<io::Error>()
-            .map_or(CloseReason::IoError, CloseReason::of_io);
+        let reason = match source.downcast_ref::<io::Error>() {
+            Some(error) => CloseReason::of_io(error),
+            None if source.is::<DuplicateLogin>() => CloseReason::Duplicate,
+            None => CloseReason::IoError,
+        };
         Self::with(reason, source)
     }
 }
@@ -381,3 +383,23 @@ impl<T> fmt::Display for TrySendError<T> {
 }
 
 impl<T> StdError for TrySendError<T> {}
+
+/// A login was refused: the user has the most sessions allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DuplicateLogin {
+    /// Sessions that a user may have at once.
+    pub per_user_max: usize,
+}
+
+impl fmt::Display for DuplicateLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let max = self.per_user_max;
+        write!(
+            f,
+            "the user is logged in already, with the most sessions allowed ({max}); log out there first"
+        )
+    }
+}
+
+impl StdError for DuplicateLogin {}

@@ -11,18 +11,20 @@
 //!
 //! The writes of one connection leave in the order in which they were accepted, whichever threads made
 //! them. A write from a callback takes the short way straight into the output as long as the outbox
-//! is empty; while messages of handles wait in it, it queues up behind them.
+//! is empty; while messages of handles wait in it, it queues up behind them. A member of groups has one
+//! order with their broadcasts too: each message is stamped with the broadcast that it comes behind.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::address::{Address, Peer};
 use crate::completion::Completion;
 use crate::error::{CloseReason, Error, ErrorKind, Result, TrySendError};
+use crate::fan_out::{Audience, Board, Membership};
 use crate::file_region::FileRegion;
 use crate::id::{ConnectionId, Key};
 use crate::limits::OutputRoom;
@@ -46,6 +48,8 @@ pub(crate) struct Outbox<Out> {
     waiting_bytes: AtomicUsize,
     /// Bytes encoded and not yet written; told by the worker when it has changed.
     output_bytes: AtomicUsize,
+    /// Whether the connection is a member of groups, so that messages must keep their order with broadcasts.
+    is_member: AtomicBool,
     room: OutputRoom,
 }
 
@@ -54,6 +58,8 @@ struct Queue<Out> {
     weigh: fn(&Out) -> usize,
     results: Vec<JobResult>,
     route: Option<Route>,
+    /// The groups that the connection is in, until its end.
+    memberships: Vec<Membership>,
     peer: Peer,
     /// Whether the worker has been told, or need not be: at most one `Ready` is on its way.
     announced: bool,
@@ -64,9 +70,10 @@ struct Queue<Out> {
 }
 
 #[derive(Clone)]
-struct Route {
+pub(crate) struct Route {
     mailbox: Arc<Mailbox>,
-    id: ConnectionId,
+    pub(crate) board: Arc<Board>,
+    pub(crate) id: ConnectionId,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,6 +99,8 @@ pub(crate) struct Entry<Out> {
     pub(crate) from: u32,
     /// What it counts for until it is encoded; kept, so that it is counted out as it was counted in.
     pub(crate) weight: u32,
+    /// The newest broadcast from before it was accepted; it is encoded behind that.
+    behind: usize,
 }
 
 impl<Out> Entry<Out> {
@@ -102,7 +111,15 @@ impl<Out> Entry<Out> {
             file: None,
             from,
             weight: 0,
+            behind: 0,
         }
+    }
+}
+
+impl<Out> Entry<Out> {
+    /// Whether it comes behind a broadcast that is newer than this one.
+    pub(crate) const fn is_ahead_of(&self, broadcast: usize) -> bool {
+        self.behind > broadcast
     }
 }
 
@@ -126,6 +143,7 @@ impl<Out> Outbox<Out> {
                 weigh,
                 results: Vec::new(),
                 route: None,
+                memberships: Vec::new(),
                 peer,
                 announced: false,
                 close: None,
@@ -136,6 +154,7 @@ impl<Out> Outbox<Out> {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
+            is_member: AtomicBool::new(false),
             room,
         })
     }
@@ -146,12 +165,13 @@ impl<Out> Outbox<Out> {
     }
 
     /// Ties the outbox to its connection; what waits already is counted in and announced.
-    pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, id: ConnectionId) {
+    pub(crate) fn place(&self, mailbox: &Arc<Mailbox>, board: &Arc<Board>, id: ConnectionId) {
         let mut queue = lock(&self.queue);
         // Accepted while there was no worker to count them into.
         mailbox.admit_always(queue.entries.len());
         queue.route = Some(Route {
             mailbox: Arc::clone(mailbox),
+            board: Arc::clone(board),
             id,
         });
         if !queue.entries.is_empty() || queue.close.is_some() {
@@ -215,6 +235,7 @@ impl<Out> Outbox<Out> {
         let (mut bytes, count) = (0, answers.len());
         for mut entry in answers.drain(..) {
             bytes += queue.weigh(&mut entry);
+            entry.behind = queue.newest_broadcast();
             queue.entries.push_back(entry);
         }
         queue.count_in(self, count, bytes);
@@ -296,12 +317,17 @@ impl<Out: Send> Announce for Outbox<Out> {
     }
 
     fn ready(&self) {
-        lock(&self.queue).announce();
+        self.announce();
     }
 }
 
 impl<Out> Outbox<Out> {
-    fn ask_to_close(&self, request: CloseRequest) {
+    /// Makes the worker look at the connection.
+    pub(crate) fn announce(&self) {
+        lock(&self.queue).announce();
+    }
+
+    pub(crate) fn ask_to_close(&self, request: CloseRequest) {
         let mut queue = lock(&self.queue);
         // A close at once outranks one that waits for the flush; the first of a kind stays.
         match (queue.close, request) {
@@ -319,6 +345,56 @@ impl<Out> Outbox<Out> {
         lock(&self.queue).refuses = true;
     }
 
+    /// Where the connection lives, once it is open; why it has ended, once it has.
+    pub(crate) fn home(&self) -> Result<Option<Route>, CloseReason> {
+        let queue = lock(&self.queue);
+        match queue.state {
+            Life::Opening => Ok(None),
+            Life::Open => Ok(queue.route.clone()),
+            Life::Closed(reason) => Err(reason),
+        }
+    }
+
+    /// Keeps a membership until the connection ends; drops it when it has ended already.
+    pub(crate) fn keep(&self, membership: Membership) -> Result<(), CloseReason> {
+        let mut queue = lock(&self.queue);
+        if let Life::Closed(reason) = queue.state {
+            return Err(reason);
+        }
+        queue.memberships.push(membership);
+        self.is_member.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Drops the membership of that audience; `false` when there is none.
+    pub(crate) fn leave(&self, audience: &Arc<Audience>) -> bool {
+        let mut queue = lock(&self.queue);
+        let place = queue
+            .memberships
+            .iter()
+            .position(|membership| membership.is_of(audience));
+        let left = place.map(|index| queue.memberships.swap_remove(index));
+        self.is_member
+            .store(!queue.memberships.is_empty(), Ordering::Relaxed);
+        left.is_some()
+    }
+
+    /// Drops all memberships.
+    pub(crate) fn leave_all(&self) {
+        let mut queue = lock(&self.queue);
+        drop(self.take_memberships(&mut queue));
+    }
+
+    fn take_memberships(&self, queue: &mut Queue<Out>) -> Vec<Membership> {
+        self.is_member.store(false, Ordering::Relaxed);
+        std::mem::take(&mut queue.memberships)
+    }
+
+    /// Whether the connection is a member of groups.
+    pub(crate) fn is_member(&self) -> bool {
+        self.is_member.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn tell_output_bytes(&self, bytes: usize) {
         self.output_bytes.store(bytes, Ordering::Relaxed);
     }
@@ -333,6 +409,7 @@ impl<Out> Outbox<Out> {
             }
             queue.state = Life::Closed(reason);
             queue.results.clear();
+            drop(self.take_memberships(&mut queue));
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
             (std::mem::take(&mut queue.entries), mailbox)
         };
@@ -361,9 +438,18 @@ impl<Out> Queue<Out> {
 
     fn push(&mut self, outbox: &Outbox<Out>, mut entry: Entry<Out>) {
         let bytes = self.weigh(&mut entry);
+        entry.behind = self.newest_broadcast();
         self.entries.push_back(entry);
         self.count_in(outbox, 1, bytes);
         self.announce();
+    }
+
+    /// What is accepted now comes behind it; for a connection without groups there is none.
+    fn newest_broadcast(&self) -> usize {
+        match &self.route {
+            Some(route) if !self.memberships.is_empty() => route.board.issued(),
+            _ => 0,
+        }
     }
 
     fn weigh(&self, entry: &mut Entry<Out>) -> usize {
@@ -438,6 +524,8 @@ impl<Out> ConnectionHandle<Out> {
     /// }
     /// # broadcast(&mut Vec::new(), &Bytes::new());
     /// ```
+    ///
+    /// To send one message to many connections, a [`Group`](crate::Group) is cheaper: it encodes once.
     ///
     /// It passes all stages outward and leaves at the end of the worker's current or next turn. The
     /// writes of a connection leave in the order in which they were accepted, see the

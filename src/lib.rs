@@ -11,7 +11,9 @@ mod completion;
 mod connection;
 mod error;
 mod executor;
+mod fan_out;
 mod file_region;
+mod group;
 pub mod handle;
 mod id;
 pub mod limits;
@@ -22,6 +24,7 @@ mod panics;
 mod pipeline;
 mod reactor;
 mod server;
+mod sessions;
 pub mod sim;
 mod slots;
 pub mod stages;
@@ -39,9 +42,13 @@ pub use buffer::{Output, SHARED_BYTES_MIN};
 pub use client::{Client, Dial};
 pub use clock::{Clock, Instant};
 pub use codec::{Body, Codec, Framing};
-pub use error::{CloseReason, Error, ErrorKind, Failure, Initiator, Result, TrySendError};
+pub use error::{
+    CloseReason, DuplicateLogin, Error, ErrorKind, Failure, Initiator, Result, TrySendError,
+};
 pub use executor::{Executor, WhenFull};
+pub use fan_out::SlowMember;
 pub use file_region::FileRegion;
+pub use group::{BroadcastError, Group, GroupStats};
 pub use handle::ConnectionHandle;
 pub use id::ConnectionId;
 pub use net::{Net, ShutdownReport};
@@ -51,6 +58,7 @@ pub use pipeline::{
 };
 pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
+pub use sessions::{Duplicate, Session, SessionId, Sessions};
 pub use stats::Stats;
 
 /// Compiles the code of the README.

@@ -32,6 +32,12 @@ pub const TIMERS_PER_TURN: usize = 1024;
 /// Messages from other threads that wait in one worker, over all its connections. Closing, new sockets
 /// and results of the pool are not counted and never refused: each of them is bounded by itself.
 pub const MAILBOX_MESSAGES_MAX: usize = 65_536;
+/// Bytes of broadcasts to groups that wait for one worker: enough for a burst of thousands of messages, which
+/// wait once a worker and not once a member.
+pub const BROADCAST_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of broadcasts that a worker takes up in one turn: what a member that keeps up always has room for,
+/// and a turn stays short.
+pub const BROADCAST_BYTES_PER_TURN: usize = 64 * KIB;
 /// Output above which a connection is not writable and, unless told otherwise, is not read (Netty).
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
 /// Output below which a connection is writable again (Netty: 32 KiB).
@@ -226,6 +232,10 @@ pub struct WorkerLimits {
     pub mailbox_messages_max: usize,
     /// See [`TIMERS_PER_TURN`].
     pub timers_per_turn: usize,
+    /// See [`BROADCAST_BYTES_MAX`].
+    pub broadcast_bytes_max: usize,
+    /// See [`BROADCAST_BYTES_PER_TURN`].
+    pub broadcast_bytes_per_turn: usize,
     /// Time a worker goes on polling after its last event before it sleeps; zero, the default, never
     /// spins. Trades a whole core for the wake-up, the largest part of a lone round trip.
     pub busy_poll: Duration,
@@ -248,7 +258,9 @@ impl WorkerLimits {
         )?;
         at_least_one("mailbox_commands_per_turn", self.mailbox_commands_per_turn)?;
         at_least_one("mailbox_messages_max", self.mailbox_messages_max)?;
-        at_least_one("timers_per_turn", self.timers_per_turn)
+        at_least_one("timers_per_turn", self.timers_per_turn)?;
+        at_least_one("broadcast_bytes_max", self.broadcast_bytes_max)?;
+        at_least_one("broadcast_bytes_per_turn", self.broadcast_bytes_per_turn)
     }
 }
 
@@ -283,6 +295,8 @@ impl Default for WorkerLimits {
             mailbox_commands_per_turn: MAILBOX_COMMANDS_PER_TURN,
             mailbox_messages_max: MAILBOX_MESSAGES_MAX,
             timers_per_turn: TIMERS_PER_TURN,
+            broadcast_bytes_max: BROADCAST_BYTES_MAX,
+            broadcast_bytes_per_turn: BROADCAST_BYTES_PER_TURN,
             busy_poll: Duration::ZERO,
         }
     }
@@ -336,7 +350,13 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_worker_is_checked() {
-        let spoils: [Spoil<WorkerLimits>; 7] = [
+        let spoils: [Spoil<WorkerLimits>; 9] = [
+            ("broadcast_bytes_max", |limits| {
+                limits.broadcast_bytes_max = 0
+            }),
+            ("broadcast_bytes_per_turn", |limits| {
+                limits.broadcast_bytes_per_turn = 0
+            }),
             ("events_per_poll", |limits| limits.events_per_poll = 0),
             ("events_per_poll", |limits| {
                 limits.events_per_poll = usize::MAX
@@ -364,6 +384,8 @@ mod tests {
             mailbox_commands_per_turn: 1,
             mailbox_messages_max: 1,
             timers_per_turn: 1,
+            broadcast_bytes_max: 1,
+            broadcast_bytes_per_turn: 1,
             busy_poll: Duration::ZERO,
         };
         least.check().expect("small, but it works");

@@ -5,10 +5,10 @@
 //!                  └─ wakes the worker's poll, only if it sleeps
 //! ```
 //! Bounded by construction: a connection has at most one [`Command::Ready`] in here (its outbox keeps
-//! the messages and a flag), arrivals are announced at most once per batch and channel, and a shutdown
-//! is one command. Messages of outboxes are counted here as well ([`Mailbox::admit`]), which bounds
-//! them over all connections of the worker. Nobody ever waits for room, so two workers that send to
-//! each other cannot lock up.
+//! the messages and a flag), arrivals are announced at most once per batch and channel, broadcasts at
+//! most once per burst, and a shutdown is one command. Messages of outboxes are counted here as well
+//! ([`Mailbox::admit`]), which bounds them over all connections of the worker. Nobody ever waits for room,
+//! so two workers that send to each other cannot lock up.
 //!
 //! # Why no wake-up is lost
 //!
@@ -37,6 +37,8 @@ pub(crate) trait Wake: Send + Sync {
 pub(crate) enum Command {
     /// The outbox of this connection has something for it.
     Ready(Key),
+    /// The board has frames for members of groups.
+    Broadcasts,
     /// The driver has new sockets.
     Arrivals,
     /// Services have been told to end; look at each connection's service.
@@ -108,6 +110,12 @@ impl Mailbox {
     /// what waited for a connect.
     pub(crate) fn admit_always(&self, count: usize) {
         self.messages.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Whether no connection of the worker has messages that wait. What a thread had counted in before it
+    /// queued something that the worker has taken since is seen here.
+    pub(crate) fn holds_no_messages(&self) -> bool {
+        self.messages.load(Ordering::Relaxed) == 0
     }
 
     /// Counts messages out again.

@@ -53,7 +53,7 @@ use crate::error::CloseReason;
 use crate::executor::{Executor, Roster};
 use crate::handle::{ConnectionHandle, Outbox};
 use crate::id::{ConnectionId, Key};
-use crate::limits::{ConnectionLimits, MAILBOX_MESSAGES_MAX};
+use crate::limits::{BROADCAST_BYTES_MAX, ConnectionLimits, MAILBOX_MESSAGES_MAX};
 use crate::mailbox::{Command, Mailbox, Wake};
 use crate::options::Options;
 use crate::pipeline::{Pipeline, Turn, Way};
@@ -135,7 +135,12 @@ impl HarnessBuilder {
         self.options.check().expect("limits that can work");
         let clock = Clock::manual();
         let mailbox = Arc::new(Mailbox::new(Box::new(Awake), MAILBOX_MESSAGES_MAX));
-        let turn = Turn::new(clock, mailbox, Arc::new(WorkerStats::default()));
+        let turn = Turn::new(
+            clock,
+            mailbox,
+            Arc::new(WorkerStats::default()),
+            BROADCAST_BYTES_MAX,
+        );
         let local = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 2), 7000));
         let peer = Peer::new(Address::Inet(self.peer), Address::Inet(local));
         let outbox = Outbox::new(peer, self.options.limits.output_room(), size_of_val);
@@ -294,15 +299,35 @@ impl<In: 'static, Out: 'static> Harness<In, Out> {
     /// The connection takes what handles have sent and pools have answered.
     pub fn mail(&mut self) -> &mut Self {
         let mut commands = VecDeque::new();
+        self.fan_out();
         self.turn.mailbox.take(&mut commands);
         while let Some(command) = commands.pop_front() {
             if let (Command::Ready(_), None) = (command, self.closed) {
                 self.connection.handle_ready(&mut self.turn);
                 self.settle();
             }
+            self.fan_out();
             self.turn.mailbox.take(&mut commands);
         }
         self
+    }
+
+    /// The connection takes what was broadcast to its groups, as far as its worker would.
+    fn fan_out(&mut self) {
+        let mut frames = Vec::new();
+        self.turn.board.take(&mut frames, usize::MAX);
+        for frame in frames {
+            self.turn.fanned_out = frame.number - 1;
+            if self.closed.is_none() && self.connection.hears_broadcasts() && frame.is_for(ID.key())
+            {
+                self.connection.catch_up(&mut self.turn);
+                self.connection
+                    .push_frames(&mut self.turn, frame.bytes.clone(), 1);
+                frame.audience.tally.queued.add(1);
+                self.settle();
+            }
+            self.turn.fanned_out = frame.number;
+        }
     }
 
     /// Does all work of the pools that the [builder](HarnessBuilder::executor) gave out, on the calling

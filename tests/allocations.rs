@@ -20,8 +20,8 @@ use netwheel::stages::{
     FrameTimeout, Idle, IpFilter, Logging, PerAddress, ReadTimeout, Traffic, WriteTimeout,
 };
 use netwheel::{
-    Body, ConnectionHandle, Context, Failure, Flow, Framing, Handler, Output, Pipeline, Result,
-    RunningServer, Stage, TrySendError,
+    Body, ConnectionHandle, Context, Failure, Flow, Framing, Group, Handler, Output, Pipeline,
+    Result, RunningServer, Stage, TrySendError,
 };
 use util::{PATIENCE, dial, end, frame, serve};
 
@@ -313,6 +313,54 @@ impl Load {
     }
 }
 
+/// Gives its handle to a group.
+struct Joins(Group<Bytes>);
+
+impl Handler<Bytes, Bytes> for Joins {
+    fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> Result<()> {
+        Ok(self.0.join(&cx.handle())?)
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_, Bytes, Bytes>, _: Bytes) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A broadcast may allocate for itself, a few times, and nothing for any of its members.
+fn broadcasts(bytes: usize, depth: usize) {
+    const MEMBERS: usize = 200;
+    const ROUNDS: usize = 100;
+    let group = Group::new(LengthField::u32());
+    let theirs = group.clone();
+    let server = serve(1, move |_| {
+        Pipeline::new(LengthField::u32()).handler(Joins(theirs.clone()))
+    });
+    let message = Bytes::from(vec![7; bytes]);
+    let mut peers: Vec<_> = (0..MEMBERS)
+        .map(|_| Peer::new(&server, frame(&message), depth))
+        .collect();
+    util::eventually("all are members", || group.len() == MEMBERS);
+    let mut rounds = |count: usize| {
+        for _ in 0..count {
+            for _ in 0..depth {
+                group.broadcast(message.clone()).unwrap();
+            }
+            for peer in &mut peers {
+                peer.take(depth);
+            }
+        }
+    };
+    rounds(20);
+    let count = allocations(|| rounds(ROUNDS));
+    let most = (ROUNDS * (4 * depth + 4)) as u64;
+    assert!(
+        count <= most,
+        "{count} allocations for {ROUNDS} bursts of {depth} x {bytes} B to {MEMBERS} members"
+    );
+    drop(peers);
+    end(server);
+}
+
 /// What is measured, by its name, and for how many messages there may be one allocation.
 type Row = (&'static str, fn(Load) -> u64, u64);
 
@@ -412,4 +460,7 @@ fn a_message_in_the_steady_state_allocates_nothing() {
     }
     assert!(faults.is_empty(), "more than allowed: {faults:#?}");
     codecs_alone();
+    for (bytes, depth) in [(64, 1), (64, 32), (8192, 1), (8192, 4)] {
+        broadcasts(bytes, depth);
+    }
 }

@@ -8,6 +8,7 @@ mod internal;
 mod mailbox;
 mod pipeline;
 mod random;
+mod sessions;
 mod slots;
 mod timers;
 mod wheel;

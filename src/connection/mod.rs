@@ -16,6 +16,7 @@
 //!                 └── close, failure, panic, reset ──────────────────────────┘
 //! ```
 
+mod broadcast;
 mod filtered;
 mod sending;
 mod service;
@@ -458,7 +459,9 @@ impl Connection {
             return;
         }
         // What handles and a parked lane have goes first; there is room only once all of it is encoded.
-        if self.holds_back() || self.state.is_paused_by(Pause::LANE) {
+        // A look at the chain and its outbox, which are in nobody's cache, only where something may wait.
+        let may_wait = self.state.held_back || !turn.mailbox.holds_no_messages();
+        if (may_wait && self.holds_back()) || self.state.is_paused_by(Pause::LANE) {
             self.drain(turn);
         }
         // Where one write took a whole burst, nothing was above the mark before or after it.
@@ -546,11 +549,14 @@ impl Connection {
         }
     }
 
-    fn tell_output_bytes(&self) {
+    fn tell_output_bytes(&mut self) {
+        let len = self.state.queued();
         if self.state.has_handles
+            && !(self.state.told_empty && len == 0)
             && let Some(link) = &self.link
         {
-            link.tell_output_bytes(self.state.queued());
+            self.state.told_empty = len == 0;
+            link.tell_output_bytes(len);
         }
     }
 

@@ -353,10 +353,16 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
         turn: &mut Turn,
         output_max: usize,
     ) -> Result<()> {
+        state.held_back = false;
         while state.queued() <= output_max {
             let Some(outlet) = &mut self.tail.outlet else {
                 return Ok(());
             };
+            if outlet.is_ahead_of(turn.fanned_out) {
+                // Broadcasts from before it come first; the worker gets to them at its next turn.
+                outlet.outbox.announce();
+                return Ok(());
+            }
             let Some(entry) = outlet.next() else {
                 if let Some(CloseRequest::AfterFlush(reason)) = outlet.close.take() {
                     state.close(Closing::AfterFlush(reason));
@@ -366,6 +372,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             self.send_entry(state, turn, entry)?;
             self.settle(state, turn)?;
         }
+        state.held_back = true;
         Ok(())
     }
 
@@ -427,7 +434,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     fn attach(&mut self, state: &mut State, turn: &mut Turn) {
         if let Some(outlet) = &self.tail.outlet {
             state.has_handles = true;
-            outlet.outbox.place(&turn.mailbox, state.id);
+            outlet.outbox.place(&turn.mailbox, &turn.board, state.id);
         }
     }
 
@@ -497,6 +504,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         self.finish(state, turn)
     }
 
+    fn drain_all(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        self.drain_outbox(state, turn, usize::MAX)?;
+        self.finish(state, turn)
+    }
+
     fn event(&mut self, state: &mut State, turn: &mut Turn, event: Event) -> Result<()> {
         self.pass_event(state, turn, &event, 0)?;
         self.finish(state, turn)
@@ -541,6 +553,10 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
     }
 
     fn removed(&mut self, state: &mut State, turn: &mut Turn) -> Result<()> {
+        if let Some(outlet) = &self.tail.outlet {
+            // Its groups are framed for the old codec. Nothing has to wait for their broadcasts any more.
+            outlet.outbox.leave_all();
+        }
         // Also what was held back above the high water mark; the hard bound of handles has seen to it.
         self.drain_outbox(state, turn, usize::MAX)?;
         for index in (0..self.slots.len()).rev() {

@@ -185,7 +185,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             return Err(Unsent::Refused(refuse(TrySendError::Full(out), done)));
         }
         if !self.state.outbound
-            && self.tail.must_wait()
+            && self.tail.must_wait(self.turn)
             && let Some(outlet) = &self.tail.outlet
         {
             let mut entry = Entry::new(out, done, self.owner);
@@ -267,12 +267,16 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
 
     pub(crate) fn outlet(&mut self) -> &mut Outlet<Out> {
         self.state.has_handles = true;
+        let told = self.state.queued();
+        if self.tail.outlet.is_none() {
+            self.state.told_empty = told == 0;
+        }
         let (state, turn, weigh) = (&*self.state, &*self.turn, self.encoder.weigher());
         self.tail.outlet.get_or_insert_with(|| {
             let outbox = Outbox::new(state.peer(), state.options.limits.output_room(), weigh);
-            outbox.place(&turn.mailbox, state.id);
+            outbox.place(&turn.mailbox, &turn.board, state.id);
             outbox.opened(state.peer());
-            outbox.tell_output_bytes(state.queued());
+            outbox.tell_output_bytes(told);
             Box::new(Outlet::new(outbox))
         })
     }

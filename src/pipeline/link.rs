@@ -26,6 +26,8 @@ pub(crate) trait Link {
     ) -> Result<()>;
     /// Encodes what waits in the outbox and runs the callbacks of finished jobs.
     fn drain(&mut self, state: &mut State, turn: &mut Turn) -> Result<()>;
+    /// Encodes what was taken out of the outbox, also above the high water mark.
+    fn drain_all(&mut self, state: &mut State, turn: &mut Turn) -> Result<()>;
     /// Tells all stages and the handler.
     fn event(&mut self, state: &mut State, turn: &mut Turn, event: Event) -> Result<()>;
     /// Tells the stage or handler whose timer it is.

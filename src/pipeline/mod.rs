@@ -31,6 +31,7 @@ mod valve;
 
 pub use attributes::Attributes;
 pub use builder::{AnyPipeline, Pipeline, PipelineBuilder};
+pub(crate) use context::Encode;
 pub use context::{Context, Edits};
 pub use event::Event;
 pub use filter::{Filter, Inbound};

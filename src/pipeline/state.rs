@@ -74,6 +74,10 @@ pub(crate) struct State {
     pub(crate) owes_writable: Cell<bool>,
     /// Whether there is an outbox, so that somebody is to be told and something may wait.
     pub(crate) has_handles: bool,
+    /// Whether something stayed behind in the chain when output was above the high water mark.
+    pub(crate) held_back: bool,
+    /// Whether the handles know that no output waits.
+    pub(crate) told_empty: bool,
     /// Whether a message is passing the stages outward: writes then go straight on.
     pub(crate) outbound: bool,
     /// Whether a callback wants what is queued to leave before anything else is done.
@@ -126,6 +130,8 @@ impl State {
             above_high_water: false,
             owes_writable: Cell::new(false),
             has_handles: false,
+            held_back: false,
+            told_empty: true,
             outbound: false,
             flush_now: false,
             stall_armed: false,
@@ -190,6 +196,8 @@ impl State {
     pub(crate) fn leave_pipeline(&mut self, now: Stamp) {
         self.timers.cancel_users();
         self.has_handles = false;
+        self.told_empty = true;
+        self.held_back = false;
         self.owes_writable.set(false);
         if let Some(rare) = self.rare_mut() {
             rare.valve = Valve::default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::{Context, Event, Stage};
+use super::{Context, Event, Stage, Turn};
 use crate::error::Result;
 use crate::executor::{Executor, Task, Waiter};
 use crate::handle::{Announce, CloseRequest, Entry, Outbox};
@@ -168,6 +168,12 @@ impl<Out> Outlet<Out> {
         Some(entry)
     }
 
+    /// Whether the next message has to wait for broadcasts behind the one that was fanned out last.
+    pub(crate) fn is_ahead_of(&self, fanned_out: usize) -> bool {
+        let ahead = |entry: &Entry<Out>| entry.is_ahead_of(fanned_out);
+        self.batch.front().is_some_and(ahead) && self.outbox.is_member()
+    }
+
     /// Counts out what has been used of the batch, all at once.
     pub(crate) fn count_out(&mut self, mailbox: &Mailbox) {
         let (count, bytes) = std::mem::take(&mut self.used);
@@ -207,11 +213,11 @@ impl<In: 'static, Out: 'static> Tail<In, Out> {
         self.deferred.as_mut()?.actions.pop_front()
     }
 
-    /// Whether a write of a callback must queue up behind messages of handles.
-    pub(crate) fn must_wait(&self) -> bool {
-        self.outlet
-            .as_ref()
-            .is_some_and(|outlet| outlet.outbox.is_waiting())
+    /// Whether a write of a callback must queue up behind messages of handles, or broadcasts to its groups.
+    pub(crate) fn must_wait(&self, turn: &Turn) -> bool {
+        self.outlet.as_ref().is_some_and(|outlet| {
+            outlet.outbox.is_waiting() || (outlet.outbox.is_member() && turn.has_broadcasts())
+        })
     }
 
     pub(crate) fn jobs_are_done(&self) -> bool {

@@ -6,6 +6,7 @@ use super::pulse::Stamp;
 use crate::buffer::Spare;
 use crate::clock::{Clock, Instant};
 use crate::executor::{Executor, RunLane};
+use crate::fan_out::Board;
 use crate::mailbox::Mailbox;
 use crate::stats::WorkerStats;
 
@@ -20,6 +21,10 @@ pub(crate) struct Turn {
     pub(crate) number: u32,
     pub(crate) clock: Clock,
     pub(crate) mailbox: Arc<Mailbox>,
+    /// Broadcasts to members of groups on this worker.
+    pub(crate) board: Arc<Board>,
+    /// The newest frame of the board that the members have.
+    pub(crate) fanned_out: usize,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) spare: Spare,
     /// Pools that were given work quietly in this turn, and how many lanes.
@@ -31,9 +36,16 @@ pub(crate) struct Turn {
 const LANES_PER_CALL: usize = 32;
 
 impl Turn {
-    pub(crate) fn new(clock: Clock, mailbox: Arc<Mailbox>, stats: Arc<WorkerStats>) -> Self {
+    pub(crate) fn new(
+        clock: Clock,
+        mailbox: Arc<Mailbox>,
+        stats: Arc<WorkerStats>,
+        broadcast_bytes_max: usize,
+    ) -> Self {
         let now = clock.now();
         Self {
+            board: Arc::new(Board::new(Arc::clone(&mailbox), broadcast_bytes_max)),
+            fanned_out: 0,
             now,
             stamp: Stamp::of(now),
             number: 0,
@@ -55,6 +67,11 @@ impl Turn {
     pub(crate) fn read_clock(&mut self) {
         self.now = self.clock.now();
         self.stamp = Stamp::of(self.now);
+    }
+
+    /// Whether broadcasts wait to be fanned out.
+    pub(crate) fn has_broadcasts(&self) -> bool {
+        self.board.issued() != self.fanned_out
     }
 
     /// Hands a lane to its pool; a thread is called for the turn's lanes together.

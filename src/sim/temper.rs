@@ -68,6 +68,7 @@ impl Temper {
         if random.once_in(3) {
             limits.mailbox_commands_per_turn = random.magnitude(1, 8);
             limits.timers_per_turn = random.magnitude(1, 8);
+            limits.broadcast_bytes_per_turn = random.magnitude(1, 4096);
         }
         limits
     }

@@ -168,6 +168,11 @@ impl<S> Entry<S> {
             && self.connection.output_ref().is_attached()
     }
 
+    /// Whether the socket would take no more when it was last written.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     #[inline]
     fn wants_write(&self) -> bool {
         !self.blocked && self.connection.wants_write()

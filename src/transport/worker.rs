@@ -8,6 +8,8 @@
 //! has output is flushed once, at the end; earlier only above the high water mark or when asked. Its
 //! budgets are those of the whole turn, however often it is served in it.
 
+mod fan_out;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use log::{debug, error, info, trace};
 
+use self::fan_out::Fan;
 use super::driver::{Arrival, Driver, Readiness};
 use super::entry::{Entry, Io, Phase, bytes_u32};
 use crate::buffer::Inbox;
@@ -54,6 +57,8 @@ pub(crate) struct Worker<D: Driver> {
     dirty: Vec<Key>,
     /// Those that are being flushed; empty in between.
     flushing: Vec<Key>,
+    /// What is being fanned out, and to whom; empty in between.
+    fan: Fan,
     more_arrivals: bool,
     last_event: Instant,
     stopping: bool,
@@ -61,7 +66,12 @@ pub(crate) struct Worker<D: Driver> {
 
 impl<D: Driver> Worker<D> {
     pub(crate) fn new(seed: WorkerSeed, driver: D) -> Self {
-        let turn = Turn::new(driver.clock().clone(), seed.mailbox, seed.stats);
+        let turn = Turn::new(
+            driver.clock().clone(),
+            seed.mailbox,
+            seed.stats,
+            seed.limits.broadcast_bytes_max,
+        );
         Self {
             index: seed.index,
             inbox: Inbox::new(seed.limits.read_buffer_bytes),
@@ -73,6 +83,7 @@ impl<D: Driver> Worker<D> {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             flushing: Vec::new(),
+            fan: Fan::default(),
             more_arrivals: false,
             last_event: turn.now,
             stopping: false,
@@ -114,6 +125,7 @@ impl<D: Driver> Worker<D> {
     /// How long the next wait may take.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         if self.more_arrivals
+            || self.turn.has_broadcasts()
             || !self.ready.is_empty()
             || !self.dirty.is_empty()
             || !self.commands.is_empty()
@@ -258,6 +270,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn take_commands(&mut self) {
+        self.fan_out();
         self.turn.mailbox.take(&mut self.commands);
         for _ in 0..self.limits.mailbox_commands_per_turn {
             let Some(command) = self.commands.pop_front() else {
@@ -266,7 +279,7 @@ impl<D: Driver> Worker<D> {
             self.last_event = self.turn.now;
             match command {
                 Command::Ready(key) => self.serve_handles(key),
-                Command::Arrivals => {}
+                Command::Broadcasts | Command::Arrivals => {}
                 Command::Shutdown => self.end_services(),
                 Command::Stop => self.stopping = true,
             }
@@ -532,6 +545,7 @@ impl<D: Driver> Worker<D> {
 
     /// Closes every connection at once.
     pub(crate) fn close_all(&mut self) {
+        self.turn.board.close();
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }

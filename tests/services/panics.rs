@@ -63,7 +63,8 @@ fn an_attribute_that_panics_as_it_is_dropped_costs_a_line_in_the_log() {
     assert_eq!(ask(&bad, b"x"), b"x");
     drop(bad);
     eventually("the destructor has run", || server.stats().panics == 1);
-    assert_eq!(ask(&dial(server.address()), b"y"), b"y");
+    let good = dial(server.address());
+    assert_eq!(ask(&good, b"y"), b"y");
     assert_eq!(server.stats().closes(CloseReason::PeerClosed), 1);
 }
 

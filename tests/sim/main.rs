@@ -4,6 +4,7 @@
 
 mod crowd;
 mod echo;
+mod groups;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

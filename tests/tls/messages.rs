@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use netwheel::codec::LengthField;
 use netwheel::testing::Harness;
-use netwheel::{CloseReason, Pipeline};
+use netwheel::{CloseReason, Group, Pipeline};
 
 use crate::authority::Authority;
 use crate::counterpart::Counterpart;
@@ -210,4 +210,29 @@ fn a_file_is_sealed_a_little_at_a_time_and_keeps_its_place() {
     assert!(got == expected);
     assert_eq!(told.lock().unwrap().len(), 4);
     std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn broadcasts_are_sealed_for_each_member() {
+    let authority = Authority::new();
+    let group = Group::new(LengthField::u32());
+    let mut members: Vec<_> = (0..2)
+        .map(|_| {
+            let mut harness = Harness::new(echo(&authority));
+            let mut client = Counterpart::client(&authority);
+            client.exchange(&mut harness);
+            group.join(&harness.handle()).expect("it is open");
+            (harness, client)
+        })
+        .collect();
+    let message = message(20_000);
+    group
+        .broadcast(message.clone().into())
+        .expect("there is room");
+    for (harness, client) in &mut members {
+        let wire = harness.mail().sent();
+        assert!(!wire.windows(100).any(|window| window == &message[..100]));
+        client.take(&wire);
+        assert!(client.read() == frame(&message));
+    }
 }

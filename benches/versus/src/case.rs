@@ -71,6 +71,10 @@ const fn closed(connections: usize, depth: u64) -> Work {
     })
 }
 
+const fn broadcast(connections: usize, depth: u64) -> Work {
+    Work::Load(Load::Broadcast { connections, depth })
+}
+
 const PLAIN: Case = Case {
     name: "",
     title: "",
@@ -120,6 +124,8 @@ const FRAMED: &[&str] = &[
 const POOL: &[&str] = &["tokio", "tokio-crossbeam", "c", "netwheel", "netty", "go"];
 const SEALED: &[&str] = &["tokio", "tokio-64k", "tokio-current", "netwheel"];
 const FEW: &[&str] = &["tokio", "c", "netwheel"];
+
+const ROOM: &[&str] = &["tokio", "tokio-batch", "tokio-current", "netwheel"];
 
 const CPU: Metric = Metric::Cpu;
 const P99: Metric = Metric::P99;
@@ -216,6 +222,27 @@ pub const CASES: &[Case] = &[
             Goal::faster(CPU, "tokio", 6.0, "C 8"),
             Goal::faster(CPU, "tokio-crossbeam", 2.0, "C 2.9"),
         ],
+        ..PLAIN
+    },
+    Case {
+        name: "broadcast-one",
+        title: "broadcast to 1,000 connections, 64 B, one message at a time",
+        note: "A message counts once for each who hears it. tokio: a `tokio::sync::broadcast` channel of frames encoded \
+               once, a task a connection.",
+        work: broadcast(1000, 1),
+        mode: Mode::Broadcast,
+        servers: ROOM,
+        goals: &[Goal::faster(CPU, "tokio", 1.1, "")],
+        ..PLAIN
+    },
+    Case {
+        name: "broadcast-burst",
+        title: "broadcast to 1,000 connections, 64 B, bursts of 32 messages",
+        note: "tokio writes each message that it receives; tokio-batch gathers all that are there for one write.",
+        work: broadcast(1000, 32),
+        mode: Mode::Broadcast,
+        servers: ROOM,
+        goals: &[Goal::faster(CPU, "tokio", 3.0, "")],
         ..PLAIN
     },
     Case {

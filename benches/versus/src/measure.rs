@@ -43,7 +43,10 @@ impl Run<'_> {
                 sample.set(Metric::Memory, probe.grown() as f64 / (many - few) as f64);
                 sample
             }
-            Load::Closed { .. } | Load::Open { .. } | Load::Churn { .. } => {
+            Load::Closed { .. }
+            | Load::Open { .. }
+            | Load::Broadcast { .. }
+            | Load::Churn { .. } => {
                 let mut probe = CpuProbe::new(&server);
                 let window = self.load_on(&server, self.bench.timing, &mut probe)?;
                 let mut sample = Sample::from_window(&window);
@@ -126,7 +129,7 @@ impl Run<'_> {
         sys::pin_current_thread(&cores)?;
         let message = Message {
             bytes: self.case.bytes,
-            framed: matches!(self.case.mode, Mode::Framed | Mode::Pool),
+            framed: matches!(self.case.mode, Mode::Framed | Mode::Pool | Mode::Broadcast),
             tls: self.case.mode == Mode::Tls,
         };
         let timing = Timing {

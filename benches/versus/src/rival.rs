@@ -39,7 +39,13 @@ pub struct Rival {
 }
 
 const ALL: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool];
-const OWN: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool, Mode::Tls];
+const OWN: &[Mode] = &[
+    Mode::Raw,
+    Mode::Framed,
+    Mode::Pool,
+    Mode::Tls,
+    Mode::Broadcast,
+];
 
 const C: Program = Program::Built {
     path: env!("RIVAL_C"),

@@ -136,6 +136,27 @@ impl Crowd {
         self.peers[peer].ask(messages, since, &self.script)
     }
 
+    /// Puts everybody at one place of the script, for broadcasts.
+    pub fn tune(&mut self) {
+        for peer in &mut self.peers {
+            peer.tune(0, &self.script);
+        }
+    }
+
+    /// The first peer sends `messages`, which all are to hear, itself too.
+    pub fn speak(&mut self, messages: u64, since: Instant) -> io::Result<()> {
+        for peer in &mut self.peers[1..] {
+            peer.hear(messages, since, &self.script);
+        }
+        self.outstanding += messages * (self.peers.len() as u64 - 1);
+        self.ask(0, messages, since)
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_quiet(&self) -> bool {
+        self.outstanding == 0
+    }
+
     /// Waits up to `timeout_ms` and serves what is ready; answered peers ask more as `refill` says.
     pub fn turn(&mut self, timeout_ms: i32, refill: Refill) -> io::Result<()> {
         let count = self.epoll.wait(timeout_ms)?;

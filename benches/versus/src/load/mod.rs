@@ -4,6 +4,7 @@
 //! Script (what is sent) -> Peer (one connection) -> Crowd (many on one epoll) -> Load (when to ask)
 //! ```
 
+mod broadcast;
 mod churn;
 mod closed;
 mod crowd;
@@ -40,6 +41,8 @@ pub enum Load {
     },
     /// Messages at a fixed rate whether or not answers come: latency counts from the scheduled time.
     Open { connections: usize, rate: f64 },
+    /// One speaks, in bursts of `depth` messages, and all hear it.
+    Broadcast { connections: usize, depth: u64 },
     /// Connect, one echo, close; `at_once` connections at a time.
     Churn { at_once: usize },
     /// Connections that asked once and then stay silent: `few`, then `many`.
@@ -119,7 +122,7 @@ impl Load {
             Self::Closed {
                 connections, idle, ..
             } => connections + idle,
-            Self::Open { connections, .. } => connections,
+            Self::Open { connections, .. } | Self::Broadcast { connections, .. } => connections,
             Self::Churn { at_once } => at_once,
             Self::Idle { many, .. } => many,
         }
@@ -155,6 +158,11 @@ impl Load {
                 let script = Script::new(message.bytes, message.framed, 1);
                 let crowd = Crowd::connect(address, connections, script, message.tls)?;
                 open::run(crowd, rate, timing, probe)
+            }
+            Self::Broadcast { connections, depth } => {
+                let script = Script::new(message.bytes, message.framed, depth as usize);
+                let crowd = Crowd::connect(address, connections, script, message.tls)?;
+                broadcast::run(crowd, depth, timing, probe)
             }
             Self::Churn { at_once } => {
                 let script = Script::new(message.bytes, message.framed, 1);

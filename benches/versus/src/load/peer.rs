@@ -76,6 +76,21 @@ impl Peer {
         self.flush(script)
     }
 
+    /// Goes to another place of the script, where everybody is who hears the same.
+    pub fn tune(&mut self, place: u64, script: &Script) {
+        debug_assert!(self.is_quiet());
+        (self.received, self.sent, self.due) = (place, place, place);
+        self.message_end = place + script.message_bytes();
+    }
+
+    /// Waits for `messages` that another peer sends.
+    pub fn hear(&mut self, messages: u64, since: Instant, script: &Script) {
+        self.due += messages * script.message_bytes();
+        self.sent = self.due;
+        let end = self.due;
+        self.bursts.push_back(Burst { end, since });
+    }
+
     /// Writes what is due, until the socket is full.
     pub fn flush(&mut self, script: &Script) -> io::Result<()> {
         self.stream.flush()?;

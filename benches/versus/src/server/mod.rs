@@ -2,6 +2,7 @@
 
 mod identity;
 mod netwheel;
+mod tokio_broadcast;
 mod tokio_pool;
 mod tokio_rival;
 
@@ -23,6 +24,9 @@ pub enum Mode {
     Tls,
     /// As framed, with the handler on a pool of business threads; each connection keeps its order.
     Pool,
+    /// Decodes frames as framed does. The first of a connection comes back to it, and each further one goes
+    /// to all that have sent one, itself too.
+    Broadcast,
 }
 
 impl Mode {
@@ -33,6 +37,7 @@ impl Mode {
             Self::Framed => "framed",
             Self::Tls => "tls",
             Self::Pool => "pool",
+            Self::Broadcast => "broadcast",
         }
     }
 }

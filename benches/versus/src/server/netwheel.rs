@@ -8,7 +8,7 @@ use netwheel::codec::{Codec, LengthField, Raw};
 use netwheel::limits::{ConnectionLimits, WorkerLimits};
 use netwheel::stages::Idle;
 use netwheel::tls::Tls;
-use netwheel::{Executor, Pipeline, Reactor, RunningServer, Server};
+use netwheel::{Context, Executor, Group, Handler, Pipeline, Reactor, Result, RunningServer, Server};
 
 use super::{Mode, ServeArgs, announce, identity};
 
@@ -24,6 +24,23 @@ fn echo(
     builder.handle(|cx, message| cx.write(message))
 }
 
+/// Joins the room with its first message, and tells everybody the others.
+struct Member {
+    room: Group<Bytes>,
+    joined: bool,
+}
+
+impl Handler<Bytes, Bytes> for Member {
+    fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result<()> {
+        if self.joined {
+            return Ok(self.room.broadcast(message)?);
+        }
+        self.joined = true;
+        self.room.join(&cx.handle())?;
+        cx.write(message)
+    }
+}
+
 /// One reactor: an acceptor and the workers asked for.
 pub fn serve(args: &ServeArgs) -> io::Result<()> {
     let server = start(args)?;
@@ -35,6 +52,7 @@ pub fn serve(args: &ServeArgs) -> io::Result<()> {
 fn start(args: &ServeArgs) -> io::Result<RunningServer> {
     let idle = (args.idle > 0).then(|| Duration::from_secs(args.idle));
     let (mode, pool) = (args.mode, Executor::new(args.pool));
+    let room = Group::new(LengthField::u32());
     let tls = Tls::server(identity::config()?);
     let mut limits = WorkerLimits::default();
     limits.read_buffer_bytes = args.buffer;
@@ -62,6 +80,10 @@ fn start(args: &ServeArgs) -> io::Result<RunningServer> {
                 .handle(|cx, message| cx.write(message)),
             Mode::Framed => echo(LengthField::u32(), idle),
             Mode::Pool => on_pool(LengthField::u32(), &pool),
+            Mode::Broadcast => Pipeline::new(LengthField::u32()).handler(Member {
+                room: room.clone(),
+                joined: false,
+            }),
         })
         .listen(args.listen)?
         .start()?;

@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use super::tokio_broadcast;
 use super::tokio_pool::{Blocking, Crossbeam, Offload};
 use super::{Mode, ServeArgs, announce, identity};
 
@@ -67,6 +68,14 @@ async fn listen(args: ServeArgs, style: Style) -> io::Result<()> {
             accept(&listener, |stream| batched(frames(stream, buffer))).await
         }
         (Mode::Framed, _) => accept(&listener, |stream| plain(frames(stream, buffer))).await,
+        (Mode::Broadcast, _) => {
+            let room = tokio_broadcast::room();
+            let batched = matches!(style, Style::Batched);
+            accept(&listener, |stream| {
+                tokio_broadcast::member(stream, buffer, room.clone(), batched)
+            })
+            .await
+        }
         (Mode::Pool, Style::Crossbeam) => {
             let pool = Crossbeam::new(args.pool);
             accept(&listener, |stream| {
