@@ -1,9 +1,13 @@
-// Netty's side of tests/interop/netty.rs: an echo server for each framing that it is told.
+// Netty's side of tests/interop/netty.rs: an echo server for each framing that it is told, or a client of an
+// echo server for each.
 //
 //   java -cp JARS tests/interop/NettyEcho.java FRAMING..
+//   java -cp JARS tests/interop/NettyEcho.java client SIZES [PORT FRAMING]..
 //
-// Prints a port for each, and runs until its input ends.
+// The servers print a port each, and run until their input ends. The client prints how many messages of each
+// framing came back as they were sent; those that a framing cannot carry are not sent.
 
+import io.netty.bootstrap.Bootstrap;
 import io.netty.bootstrap.ServerBootstrap;
 import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
@@ -12,8 +16,10 @@ import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelInboundHandlerAdapter;
 import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelPipeline;
+import io.netty.channel.SimpleChannelInboundHandler;
 import io.netty.channel.nio.NioEventLoopGroup;
 import io.netty.channel.socket.nio.NioServerSocketChannel;
+import io.netty.channel.socket.nio.NioSocketChannel;
 import io.netty.handler.codec.DelimiterBasedFrameDecoder;
 import io.netty.handler.codec.FixedLengthFrameDecoder;
 import io.netty.handler.codec.LengthFieldBasedFrameDecoder;
@@ -26,11 +32,63 @@ import java.net.InetSocketAddress;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
 
 public class NettyEcho {
     static final int MAX = 2 << 20;
 
-    public static void main(String[] framings) throws Exception {
+    public static void main(String[] arguments) throws Exception {
+        try {
+            if (arguments[0].equals("client")) {
+                client(arguments);
+            } else {
+                serve(arguments);
+            }
+            System.exit(0);
+        } catch (Throwable failure) {
+            // Its threads would keep the program alive.
+            failure.printStackTrace();
+            System.exit(1);
+        }
+    }
+
+    static void client(String[] arguments) throws Exception {
+        int[] sizes = Arrays.stream(arguments[1].split(",")).mapToInt(Integer::parseInt).toArray();
+        NioEventLoopGroup group = new NioEventLoopGroup(1);
+        for (int at = 2; at < arguments.length; at += 2) {
+            String framing = arguments[at + 1];
+            BlockingQueue<byte[]> back = new LinkedBlockingQueue<>();
+            Channel channel = new Bootstrap().group(group).channel(NioSocketChannel.class)
+                .handler(new ChannelInitializer<Channel>() {
+                    protected void initChannel(Channel channel) {
+                        frame(channel.pipeline(), framing.split(" "));
+                        channel.pipeline().addLast(new Collect(back));
+                    }
+                }).connect("127.0.0.1", Integer.parseInt(arguments[at])).sync().channel();
+            int came = 0;
+            for (int size : sizes) {
+                if (framing.startsWith("fixed") && !framing.equals("fixed " + size)) {
+                    continue; // it has no encoder that would pad
+                }
+                byte[] message = new byte[size];
+                Arrays.fill(message, (byte) ('a' + size % 26));
+                if (!channel.writeAndFlush(Unpooled.wrappedBuffer(message)).await().isSuccess()) {
+                    continue;
+                }
+                byte[] answer = back.poll(30, TimeUnit.SECONDS);
+                if (!Arrays.equals(message, answer)) {
+                    throw new IllegalStateException(framing + ": " + size + " bytes did not come back");
+                }
+                came++;
+            }
+            channel.close().sync();
+            System.out.println(came);
+        }
+    }
+
+    static void serve(String[] framings) throws Exception {
         NioEventLoopGroup group = new NioEventLoopGroup(1);
         for (String framing : framings) {
             Channel listener = new ServerBootstrap().group(group).channel(NioServerSocketChannel.class)
@@ -43,7 +101,6 @@ public class NettyEcho {
             System.out.println(((InetSocketAddress) listener.localAddress()).getPort());
         }
         while (System.in.read() >= 0) { }
-        System.exit(0);
     }
 
     // KIND ARGUMENTS..; `kept` frames carry their header, and come back with a length of four bytes.
@@ -97,6 +154,20 @@ public class NettyEcho {
 
         protected void encode(ChannelHandlerContext context, ByteBuf message, ByteBuf out) {
             out.writeBytes(message).writeBytes(bytes);
+        }
+    }
+
+    static class Collect extends SimpleChannelInboundHandler<ByteBuf> {
+        final BlockingQueue<byte[]> messages;
+
+        Collect(BlockingQueue<byte[]> messages) {
+            this.messages = messages;
+        }
+
+        protected void channelRead0(ChannelHandlerContext context, ByteBuf message) {
+            byte[] bytes = new byte[message.readableBytes()];
+            message.readBytes(bytes);
+            messages.add(bytes);
         }
     }
 

@@ -9,10 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use bytes::BytesMut;
-use netwheel::Framing;
-use netwheel::codec::{Codec, Delimiter, FixedLength, LengthField, Lines, Varint32};
+use netwheel::codec::{Blob, Codec, Delimiter, FixedLength, LengthField, Lines, Varint32};
 
-use crate::util::PATIENCE;
+use netwheel::{Framing, Pipeline, RunningServer};
+
+use crate::util::{PATIENCE, end, serve};
 
 /// Where Debian puts the jars of Java programs.
 const JARS: &str = "/usr/share/java";
@@ -52,6 +53,17 @@ fn class_path() -> Option<String> {
     None
 }
 
+/// Netty's program, told what to do.
+fn java(class_path: &str, arguments: &[String]) -> Command {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/NettyEcho.java");
+    let mut command = Command::new("java");
+    command
+        .args(["-cp", class_path])
+        .arg(source)
+        .args(arguments);
+    command
+}
+
 /// Netty, with an echo server for each framing.
 struct Netty {
     process: Child,
@@ -60,11 +72,7 @@ struct Netty {
 
 impl Netty {
     fn start(class_path: &str, framings: &[String]) -> Self {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/NettyEcho.java");
-        let mut process = Command::new("java")
-            .args(["-cp", class_path])
-            .arg(source)
-            .args(framings)
+        let mut process = java(class_path, framings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -87,6 +95,8 @@ impl Drop for Netty {
 struct Case {
     name: String,
     check: Box<dyn Fn(TcpStream)>,
+    /// Our echo server for it, and how many of the sizes it carries; none where answers are framed otherwise.
+    serve: Option<Box<dyn Fn() -> (RunningServer, usize)>>,
 }
 
 impl Case {
@@ -100,11 +110,23 @@ impl Case {
         Self {
             name: name.into(),
             check: Box::new(check),
+            serve: None,
         }
     }
 
-    fn same<F: Framing + Clone>(name: impl Into<String>, framing: F) -> Self {
-        Self::new(name, framing.clone(), framing, 0)
+    fn same<F: Framing + Clone + Send + Sync>(name: impl Into<String>, framing: F) -> Self {
+        let ours = framing.clone();
+        let start = move || {
+            let (carried, framing) = (messages(&ours, 0).1.len(), ours.clone());
+            let server = serve(1, move |_| {
+                Pipeline::new(framing.clone().then(Blob)).handle(|cx, message| cx.write(message))
+            });
+            (server, carried)
+        };
+        Self {
+            serve: Some(Box::new(start)),
+            ..Self::new(name, framing.clone(), framing, 0)
+        }
     }
 }
 
@@ -114,6 +136,15 @@ where
     F: Framing + Clone,
     G: Framing + Clone,
 {
+    let (wire, sent) = messages(framing, header);
+    let mut sender = socket.try_clone().unwrap();
+    let writing = thread::spawn(move || sender.write_all(&wire).unwrap());
+    assert_eq!(receive(socket, &mut answered.clone(), sent.len()), sent);
+    writing.join().unwrap();
+}
+
+/// Messages of all sizes that can be sent, on the wire and as they are read.
+fn messages(framing: &(impl Framing + Clone), header: usize) -> (Vec<u8>, Vec<Vec<u8>>) {
     let (mut codec, mut wire) = (framing.clone(), Vec::new());
     for size in SIZES {
         let (start, message) = (wire.len(), vec![b'a' + size as u8 % 26; header + size]);
@@ -125,11 +156,7 @@ where
     }
     let sent = decoded(framing, BytesMut::from(&wire[..]));
     assert!(!sent.is_empty(), "some sizes can be sent");
-
-    let mut sender = socket.try_clone().unwrap();
-    let writing = thread::spawn(move || sender.write_all(&wire).unwrap());
-    assert_eq!(receive(socket, &mut answered.clone(), sent.len()), sent);
-    writing.join().unwrap();
+    (wire, sent)
 }
 
 fn receive(mut socket: TcpStream, codec: &mut impl Framing, count: usize) -> Vec<Vec<u8>> {
@@ -226,5 +253,39 @@ fn netty_reads_our_frames_and_we_its() {
         let socket = TcpStream::connect(("127.0.0.1", *port)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         (case.check)(socket);
+    }
+}
+
+#[test]
+fn a_client_on_netty_gets_back_from_our_server_what_it_sends() {
+    let Some(class_path) = class_path() else {
+        return;
+    };
+    let cases: Vec<_> = prefixes().chain(others()).collect();
+    let sizes = SIZES.map(|size| size.to_string()).join(",");
+    let mut arguments = vec!["client".to_owned(), sizes];
+    let mut servers = Vec::new();
+    for case in &cases {
+        let (server, carried) = case.serve.as_ref().expect("answered in kind")();
+        arguments.extend([server.address().port().to_string(), case.name.clone()]);
+        servers.push((server, carried));
+    }
+    let output = java(&class_path, &arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let came: Vec<usize> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    assert_eq!(came.len(), cases.len());
+    for ((case, (server, carried)), came) in cases.iter().zip(servers).zip(came) {
+        // Ours pads short messages to a fixed length; Netty has nothing that would.
+        let expected = if case.name.starts_with("fixed") {
+            1
+        } else {
+            carried
+        };
+        assert_eq!(came, expected, "{}", case.name);
+        end(server);
     }
 }
