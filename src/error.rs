@@ -337,26 +337,33 @@ pub enum TrySendError<T> {
     Full(T),
     /// The connection has gone.
     Closed(T),
+    /// The client is between two connections; try again once it is up.
+    Down(T),
 }
 
 impl<T> TrySendError<T> {
     /// The message.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Full(message) | Self::Closed(message) => message,
+            Self::Full(message) | Self::Closed(message) | Self::Down(message) => message,
         }
     }
 
-    /// Whether trying again later may help.
+    /// Whether a bound was reached, so that trying again later may help.
     pub const fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))
+    }
+
+    /// Whether it was refused for good.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
     }
 
     /// The reason a connection closes with when this refusal ends a callback.
     pub(crate) const fn reason(&self) -> CloseReason {
         match self {
             Self::Full(_) => CloseReason::OverLimit,
-            Self::Closed(_) => CloseReason::Local,
+            Self::Closed(_) | Self::Down(_) => CloseReason::Local,
         }
     }
 }
@@ -367,6 +374,7 @@ impl<T> fmt::Debug for TrySendError<T> {
         f.write_str(match self {
             Self::Full(_) => "Full(..)",
             Self::Closed(_) => "Closed(..)",
+            Self::Down(_) => "Down(..)",
         })
     }
 }
@@ -376,6 +384,7 @@ impl<T> fmt::Display for TrySendError<T> {
         f.write_str(match self {
             Self::Full(_) => "the queue is full",
             Self::Closed(_) => "the connection is closed",
+            Self::Down(_) => "the client is not connected at the moment",
         })
     }
 }

@@ -57,6 +57,16 @@ struct Queue<Out> {
     /// Whether the connection closes once what was accepted has left.
     refuses: bool,
     state: Life,
+    /// Whoever outlives the connection and is told of its life.
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// Whoever outlives a connection and is told of its life; never while a lock of the outbox is held.
+pub(crate) trait Watch: Send + Sync {
+    /// The pipeline has been told that the connection is open.
+    fn opened(&self, id: ConnectionId, peer: Peer);
+    /// The connection has ended, or will never be; told once, and last.
+    fn closed(&self, reason: CloseReason);
 }
 
 #[derive(Clone)]
@@ -124,6 +134,7 @@ impl<Out> Outbox<Out> {
                 close: None,
                 refuses: false,
                 state: Life::Opening,
+                watch: None,
             }),
             settled: Condvar::new(),
             waiting: AtomicUsize::new(0),
@@ -136,6 +147,16 @@ impl<Out> Outbox<Out> {
     /// Settles how messages are weighed: a client's handle is there before its pipeline.
     pub(crate) fn weigh_by(&self, weigh: fn(&Out) -> usize) {
         lock(&self.queue).weigh = weigh;
+    }
+
+    /// How messages are weighed.
+    pub(crate) fn weigher(&self) -> fn(&Out) -> usize {
+        lock(&self.queue).weigh
+    }
+
+    /// Tells `watch` of the connection's life, of which nothing has happened yet.
+    pub(crate) fn watch_by(&self, watch: Arc<dyn Watch>) {
+        lock(&self.queue).watch = Some(watch);
     }
 
     /// Ties the outbox to its connection; what waits already is counted in and announced.
@@ -161,26 +182,64 @@ impl<Out> Outbox<Out> {
         self.settled.notify_all();
     }
 
-    fn accept(
+    /// The pipeline has been told of the open.
+    pub(crate) fn tell_open(&self, peer: Peer) {
+        let told = {
+            let queue = lock(&self.queue);
+            let id = queue.route.as_ref().map(|route| route.id);
+            queue.watch.clone().zip(id)
+        };
+        if let Some((watch, id)) = told {
+            watch.opened(id, peer);
+        }
+    }
+
+    pub(crate) fn accept(
         &self,
         out: Out,
         done: Option<Completion>,
         from: u32,
     ) -> Result<(), TrySendError<Out>> {
+        self.offer(out, done, from)
+            .map_err(|(refused, done)| refuse(refused, done))
+    }
+
+    /// Queues a message, or gives all of it back.
+    pub(crate) fn offer(
+        &self,
+        out: Out,
+        done: Option<Completion>,
+        from: u32,
+    ) -> Result<(), (TrySendError<Out>, Option<Completion>)> {
         let mut queue = lock(&self.queue);
         if !queue.accepts() {
-            return Err(refuse(TrySendError::Closed(out), done));
+            return Err((TrySendError::Closed(out), done));
         }
         if !self.room.takes(self.queued_bytes(), || (queue.weigh)(&out)) {
-            return Err(refuse(TrySendError::Full(out), done));
+            return Err((TrySendError::Full(out), done));
         }
         if let Some(route) = &queue.route
             && !route.mailbox.admit()
         {
-            return Err(refuse(TrySendError::Full(out), done));
+            return Err((TrySendError::Full(out), done));
         }
         queue.push(self, Entry::new(out, done, from));
         Ok(())
+    }
+
+    /// Queues what has waited for the connection, whose bound was seen to where it waited. What the
+    /// connection does not take any more stays with the caller.
+    pub(crate) fn accept_waiting(&self, waiting: &mut VecDeque<Entry<Out>>) {
+        let mut queue = lock(&self.queue);
+        if !queue.accepts() {
+            return;
+        }
+        if let Some(route) = &queue.route {
+            route.mailbox.admit_always(waiting.len());
+        }
+        for entry in waiting.drain(..) {
+            queue.push(self, entry);
+        }
     }
 
     /// Queues the answers to one message of a lane, which were let in with it.
@@ -290,7 +349,7 @@ impl<Out: Send> Announce for Outbox<Out> {
 }
 
 impl<Out> Outbox<Out> {
-    fn ask_to_close(&self, request: CloseRequest) {
+    pub(crate) fn ask_to_close(&self, request: CloseRequest) {
         let mut queue = lock(&self.queue);
         // A close at once outranks one that waits for the flush; the first of a kind stays.
         match (queue.close, request) {
@@ -315,7 +374,7 @@ impl<Out> Outbox<Out> {
     /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed. Tells
     /// how many completions have panicked.
     pub(crate) fn shut_down(&self, reason: CloseReason) -> u64 {
-        let (entries, mailbox) = {
+        let (entries, mailbox, watch) = {
             let mut queue = lock(&self.queue);
             if let Life::Closed(_) = queue.state {
                 return 0;
@@ -323,7 +382,8 @@ impl<Out> Outbox<Out> {
             queue.state = Life::Closed(reason);
             queue.results.clear();
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
-            (std::mem::take(&mut queue.entries), mailbox)
+            let entries = std::mem::take(&mut queue.entries);
+            (entries, mailbox, queue.watch.take())
         };
         self.tell_output_bytes(0);
         self.settled.notify_all();
@@ -338,6 +398,9 @@ impl<Out> Outbox<Out> {
             if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
                 panics += 1;
             }
+        }
+        if let Some(watch) = watch {
+            watch.closed(reason);
         }
         panics
     }

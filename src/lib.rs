@@ -19,12 +19,15 @@ mod net;
 mod options;
 mod panics;
 mod pipeline;
+mod random;
 mod reactor;
+mod schedule;
 mod server;
 pub mod sim;
 mod slots;
 mod stats;
 mod sync;
+mod target;
 pub mod testing;
 mod thread_role;
 #[cfg(feature = "tls")]
@@ -34,7 +37,10 @@ mod wheel;
 
 pub use address::{Address, IntoPlace, Peer, Place};
 pub use buffer::{Output, SHARED_BYTES_MIN};
-pub use client::{Client, Dial};
+pub use client::{
+    Backoff, Client, ClientState, ClosedCause, Dial, DownCause, Once, Reconnect,
+    ReconnectingHandle, WhileDown,
+};
 pub use clock::{Clock, Instant};
 pub use codec::{Body, Codec, Framing};
 pub use error::{CloseReason, Error, ErrorKind, Failure, Initiator, Result, TrySendError};
@@ -49,6 +55,7 @@ pub use pipeline::{
 pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
 pub use stats::Stats;
+pub use target::{IntoTarget, Target};
 
 /// Compiles the code of the README.
 #[cfg(doctest)]

@@ -437,7 +437,12 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         }
         self.opened = true;
         self.at_terminal(state, turn, |terminal, cx| terminal.on_open(cx))?;
-        self.finish(state, turn)
+        self.finish(state, turn)?;
+        if let Some(outlet) = &self.tail.outlet {
+            // Behind what the callbacks have written: a greeting leaves before what has waited for it.
+            outlet.outbox.tell_open(state.peer);
+        }
+        Ok(())
     }
 
     fn ingest(

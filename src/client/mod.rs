@@ -1,0 +1,373 @@
+//! Clients: connections that this side dials.
+
+mod backlog;
+mod backoff;
+mod dial;
+mod reconnecting;
+mod redial;
+mod rotation;
+mod state;
+
+pub use backlog::WhileDown;
+pub use backoff::Backoff;
+pub use reconnecting::ReconnectingHandle;
+pub use state::{ClientState, ClosedCause, DownCause};
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::dial::{make_by, service_of};
+use self::redial::{OnState, Plan, Redial};
+use crate::address::{Address, IntoPlace, Peer, Place};
+use crate::error::{CloseReason, Error, ErrorKind};
+use crate::handle::{ConnectionHandle, Outbox};
+use crate::limits::{CONNECT_TIMEOUT, ConnectionLimits};
+use crate::net::Net;
+use crate::options::Options;
+use crate::pipeline::Pipeline;
+use crate::target::{IntoTarget, Target};
+
+/// A client to be: what its connections do. It may dial any number of times.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use netwheel::{Client, Pipeline, Reactor, codec::LengthField};
+///
+/// # fn main() -> netwheel::Result<()> {
+/// let reactor = Reactor::builder().workers(1).start()?;
+/// let handle = Client::on(&reactor)
+///     .pipeline(|| Pipeline::new(LengthField::u32()).handle(|_, answer| {
+///         println!("{answer:?}");
+///         Ok(())
+///     }))
+///     .connect("127.0.0.1:7001")?;
+/// handle.try_send("hello".into())?;
+/// handle.wait_open(Duration::from_secs(3))?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Messages sent before the connection is open wait for it, within its bound.
+///
+/// A connection that ends is not dialled again, unless the client is told to
+/// [come back](Self::reconnect).
+pub struct Client<P = (), M = Once> {
+    net: Net,
+    options: Options,
+    connect_timeout: Duration,
+    pipeline: P,
+    mode: M,
+}
+
+/// A client that dials once: its `connect` gives the handle of that connection.
+#[derive(Debug)]
+pub struct Once(());
+
+/// A client that comes back: its `connect` gives a handle that outlives connections.
+pub struct Reconnect {
+    backoff: Backoff,
+    while_down: WhileDown,
+    on_demand: bool,
+    on_state: Option<OnState>,
+}
+
+impl Client {
+    /// A client on a reactor, or any other network.
+    #[must_use]
+    pub fn on(net: &impl AsRef<Net>) -> Self {
+        Self {
+            net: net.as_ref().clone(),
+            options: Options::default(),
+            connect_timeout: CONNECT_TIMEOUT,
+            pipeline: (),
+            mode: Once(()),
+        }
+    }
+}
+
+impl<M> Client<(), M> {
+    /// Names what a connection does: `factory` makes its pipeline, on the connection's worker.
+    #[must_use]
+    pub fn pipeline<In, Out, F>(self, factory: F) -> Client<Dial<F>, M>
+    where
+        In: 'static,
+        Out: 'static,
+        F: Fn() -> Pipeline<In, Out> + Send + Sync + 'static,
+    {
+        Client {
+            net: self.net,
+            options: self.options,
+            connect_timeout: self.connect_timeout,
+            pipeline: Dial(Arc::new(factory)),
+            mode: self.mode,
+        }
+    }
+}
+
+impl<P> Client<P> {
+    /// Makes it a client that comes back: whenever there is no connection it waits as `backoff` says, and
+    /// dials again, until it is closed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use netwheel::{Backoff, Client, Pipeline, WhileDown, codec::LengthField, sim::World};
+    ///
+    /// let world = World::new(1); // or a reactor
+    /// let client = Client::on(&world)
+    ///     .reconnect(Backoff::every(Duration::from_secs(1)).up_to(Duration::from_secs(30)).jitter(0.2))
+    ///     .while_down(WhileDown::queue())
+    ///     .on_state(|state| println!("{state}"))
+    ///     .pipeline(|| Pipeline::new(LengthField::u32()).handle(|_, answer| {
+    ///         println!("{answer:?}");
+    ///         Ok(())
+    ///     }))
+    ///     .connect("10.0.0.1:7001")?;
+    /// client.try_send("kept until there is a connection".into())?;
+    /// # Ok::<(), netwheel::Failure>(())
+    /// ```
+    ///
+    /// It comes back whatever the end was: refused, reset, closed by the peer or by the pipeline itself.
+    /// Only [`ReconnectingHandle::close`], the drop of the last handle, the shutdown of the reactor, and
+    /// [`Backoff::tries_max`] end it. Each connection gets a pipeline of its own, from the factory.
+    ///
+    /// A pipeline that replaces itself by [`upgrade`](crate::Context::upgrade) takes the connection away
+    /// from the handle, whose messages have the type of the first: the client takes it for lost, and dials.
+    /// Upgrade inside one type of messages, or dial once.
+    ///
+    /// Threads: none of its own. The network waits and dials on its acceptor's thread; names are looked up
+    /// on the resolver's. Limit: [`TASKS_MAX`](crate::limits::TASKS_MAX) clients of a network wait.
+    #[must_use]
+    pub fn reconnect(self, backoff: Backoff) -> Client<P, Reconnect> {
+        self.into_mode(Reconnect {
+            backoff,
+            while_down: WhileDown::Refuse,
+            on_demand: false,
+            on_state: None,
+        })
+    }
+
+    /// Makes it a client that dials when there is something to send, and again when there is after the
+    /// connection has ended. So a connection lives for as long as it is used: let a stage close it when
+    /// it has been idle.
+    ///
+    /// Messages wait until the connection is open, within [`WhileDown::queue`]'s bounds unless told
+    /// otherwise. While some wait and the server is away it dials as a [reconnecting](Self::reconnect)
+    /// client does.
+    #[must_use]
+    pub fn on_demand(self, backoff: Backoff) -> Client<P, Reconnect> {
+        self.into_mode(Reconnect {
+            backoff,
+            while_down: WhileDown::queue(),
+            on_demand: true,
+            on_state: None,
+        })
+    }
+
+    fn into_mode<M>(self, mode: M) -> Client<P, M> {
+        Client {
+            net: self.net,
+            options: self.options,
+            connect_timeout: self.connect_timeout,
+            pipeline: self.pipeline,
+            mode,
+        }
+    }
+}
+
+/// Settings of a client that comes back.
+impl<P> Client<P, Reconnect> {
+    /// Tells of each state, once and in order.
+    ///
+    /// `tell` runs on the thread on which it happens, mostly an I/O thread, and must not block: the next
+    /// dial waits until it has returned. Where it panics, it is told nothing any more, and the client goes
+    /// on. It is dropped once it was told that the client is closed.
+    #[must_use]
+    pub fn on_state(mut self, tell: impl Fn(&ClientState) + Send + Sync + 'static) -> Self {
+        self.mode.on_state = Some(Arc::new(tell));
+        self
+    }
+
+    /// What becomes of messages that are sent while there is no connection; they come back by default.
+    #[must_use]
+    pub fn while_down(mut self, what: WhileDown) -> Self {
+        self.mode.while_down = what;
+        self
+    }
+}
+
+/// A client that knows what its connections do.
+pub struct Dial<F>(Arc<F>);
+
+/// Settings.
+impl<P, M> Client<P, M> {
+    /// How long a connect may take, and as long again the lookup of its name; 3 s by default. Of a client
+    /// that comes back it holds for each try.
+    #[must_use]
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.connect_timeout = time;
+        self
+    }
+
+    /// Changes what holds for each connection.
+    #[must_use]
+    pub fn limits(mut self, limits: ConnectionLimits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Whether reading pauses by itself while output is above the high water mark; on by default.
+    #[must_use]
+    pub fn auto_pause(mut self, on: bool) -> Self {
+        self.options.auto_pause = on;
+        self
+    }
+
+    /// Whether the peer's FIN is an event rather than the end; off by default.
+    #[must_use]
+    pub fn half_open(mut self, on: bool) -> Self {
+        self.options.half_open = on;
+        self
+    }
+
+    /// TCP_NODELAY; on by default.
+    #[must_use]
+    pub fn nodelay(mut self, on: bool) -> Self {
+        self.options.nodelay = on;
+        self
+    }
+
+    /// TCP keepalive after so long a silence; off by default.
+    #[must_use]
+    pub fn keepalive(mut self, time: Duration) -> Self {
+        self.options.keepalive = Some(time);
+        self
+    }
+
+    /// SO_LINGER; zero makes every close a reset. Not set by default.
+    #[must_use]
+    pub fn linger(mut self, time: Duration) -> Self {
+        self.options.linger = Some(time);
+        self
+    }
+}
+
+impl<In, Out, F> Client<Dial<F>>
+where
+    In: 'static,
+    Out: Send + 'static,
+    F: Fn() -> Pipeline<In, Out> + Send + Sync + 'static,
+{
+    /// Begins to connect, and returns a handle to the connection that will be.
+    ///
+    /// The outcome comes as the pipeline's `on_open`, or as the handle's
+    /// [`closed`](ConnectionHandle::closed); [`wait_open`](ConnectionHandle::wait_open) waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for limits that cannot work,
+    /// [`ErrorKind::OverLimit`](crate::ErrorKind::OverLimit) when the reactor has the most connections it may,
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) when it has been shut down; otherwise when the address
+    /// is none, or the system refuses at once.
+    pub fn connect(&self, to: impl IntoPlace) -> Result<ConnectionHandle<Out>, Error> {
+        self.options.check()?;
+        let place = to.into_place()?;
+        let address = match &place {
+            Place::Inet(address) => Address::Inet(*address),
+            Place::Unix(_) => Address::Unix,
+        };
+        let peer = Peer::new(address, Address::Unix);
+        let outbox = Outbox::new(peer, self.options.limits.output_room(), size_of_val);
+        let make = make_by(&self.pipeline.0);
+        let service = service_of(&make, &outbox, &self.options);
+        if let Err(error) = self
+            .net
+            .network()
+            .connect(&place, &service, self.connect_timeout)
+        {
+            outbox.shut_down(CloseReason::Refused);
+            return Err(error);
+        }
+        Ok(ConnectionHandle(outbox))
+    }
+}
+
+impl<In, Out, F> Client<Dial<F>, Reconnect>
+where
+    In: 'static,
+    Out: Send + 'static,
+    F: Fn() -> Pipeline<In, Out> + Send + Sync + 'static,
+{
+    /// Begins to dial, and returns a handle that outlives connections.
+    ///
+    /// A name is looked up at each dial, off the I/O threads, and all its addresses get their turn.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for limits or a backoff that cannot work, [`ErrorKind::Address`] when the
+    /// address is none. What happens to its tries is no error: [`on_state`](Self::on_state) and
+    /// [`state`](ReconnectingHandle::state) tell.
+    pub fn connect(&self, to: impl IntoTarget) -> Result<ReconnectingHandle<Out>, Error> {
+        self.connect_any([to])
+    }
+
+    /// Begins to dial the first of several addresses, and returns a handle that outlives connections.
+    ///
+    /// Each try goes to the next address, also the one after a connection that was open, and to each
+    /// address of a name before the next.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Self::connect); [`ErrorKind::Config`] also when there is no address.
+    pub fn connect_any(
+        &self,
+        to: impl IntoIterator<Item = impl IntoTarget>,
+    ) -> Result<ReconnectingHandle<Out>, Error> {
+        self.options.check()?;
+        self.mode.backoff.check()?;
+        let targets: Vec<Target> = to
+            .into_iter()
+            .map(IntoTarget::into_target)
+            .collect::<Result<_, _>>()?;
+        if targets.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "there is no address to dial; give at least one",
+            ));
+        }
+        let plan = Plan {
+            net: self.net.clone(),
+            options: self.options.clone(),
+            connect_timeout: self.connect_timeout,
+            backoff: self.mode.backoff.clone(),
+            while_down: self.mode.while_down,
+            on_demand: self.mode.on_demand,
+            make: make_by(&self.pipeline.0),
+        };
+        let redial = Redial::start(plan, targets, self.mode.on_state.clone());
+        Ok(ReconnectingHandle::new(redial))
+    }
+}
+
+impl<P, M> fmt::Debug for Client<P, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Debug for Dial<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
+impl fmt::Debug for Reconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnect")
+            .field("backoff", &self.backoff)
+            .field("while_down", &self.while_down)
+            .finish_non_exhaustive()
+    }
+}
