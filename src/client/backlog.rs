@@ -104,7 +104,7 @@ mod tests {
             messages_max,
             bytes_max,
         });
-        backlog.weigh_by(|text| text.len());
+        backlog.weigh_by(|text: &&str| text.len());
         backlog
     }
 

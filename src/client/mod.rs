@@ -3,6 +3,8 @@
 mod backlog;
 mod backoff;
 mod dial;
+mod machine;
+mod news;
 mod reconnecting;
 mod redial;
 mod rotation;
@@ -18,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::dial::{make_by, service_of};
-use self::redial::{OnState, Plan, Redial};
+use self::machine::{OnState, Plan};
+use self::redial::Redial;
 use crate::address::{Address, IntoPlace, Peer, Place};
 use crate::error::{CloseReason, Error, ErrorKind};
 use crate::handle::{ConnectionHandle, Outbox};

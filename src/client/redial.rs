@@ -10,183 +10,35 @@
 //!
 //! # Locks
 //!
-//! `dialling`, then `core`, then the outbox of the connection. Code of the program, states, completions and
+//! `dialling`, then `machine`, then the outbox of the connection. Code of the program, states, completions and
 //! destructors of messages, is called with none of them held. `dialling` is held from the look whether
 //! there is to be a dial until it was made, so that none is made after [`close`](Redial::close) returned.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use log::{debug, error, info};
+use log::{error, info};
 
-use super::backlog::Backlog;
-use super::dial::{Make, service_of};
-use super::rotation::Rotation;
-use super::{Backoff, ClientState, ClosedCause, DownCause, WhileDown};
+use super::dial::service_of;
+use super::machine::{Machine, Next, OnState, Phase, Plan};
+use super::news::{News, Watcher};
+use super::{ClientState, ClosedCause, DownCause};
 use crate::address::{Address, Peer, Place};
 use crate::completion::Completion;
 use crate::error::{CloseReason, Error, ErrorKind, TrySendError};
-use crate::handle::{CloseRequest, Entry, FROM_HANDLE, Outbox, Watch, refuse};
+use crate::handle::{CloseRequest, Entry, Outbox, refuse};
 use crate::id::ConnectionId;
-use crate::net::Net;
-use crate::options::Options;
 use crate::panics::contain;
-use crate::random::Random;
-use crate::schedule::TaskId;
 use crate::sync::lock;
 use crate::target::Target;
 use crate::thread_role;
-
-/// Told of each state, in order.
-pub(super) type OnState = Arc<dyn Fn(&ClientState) + Send + Sync>;
-
-/// What a client does, whichever connection it is at.
-pub(super) struct Plan<Out> {
-    pub(super) net: Net,
-    pub(super) options: Options,
-    pub(super) connect_timeout: Duration,
-    pub(super) backoff: Backoff,
-    pub(super) while_down: WhileDown,
-    /// Whether it dials only when there is something to send.
-    pub(super) on_demand: bool,
-    pub(super) make: Make<Out>,
-}
 
 /// One client that comes back.
 pub(super) struct Redial<Out> {
     plan: Plan<Out>,
     dialling: Mutex<()>,
-    core: Mutex<Core<Out>>,
+    machine: Mutex<Machine<Out>>,
     settled: Condvar,
-}
-
-enum Phase<Out> {
-    /// There is nothing to do, until something is sent or the first dial begins.
-    Resting,
-    /// A name is looked up, until a task says that it took too long.
-    Resolving(Option<TaskId>),
-    Connecting(Arc<Outbox<Out>>),
-    Up(Arc<Outbox<Out>>),
-    Waiting(Option<TaskId>),
-    Closed,
-}
-
-struct Core<Out> {
-    phase: Phase<Out>,
-    state: ClientState,
-    /// The number of the step; whatever was begun under another one comes late.
-    step: u64,
-    /// Tries that have begun, and waits, since the last open.
-    tries: u32,
-    waits: u32,
-    rotation: Rotation,
-    backlog: Backlog<Out>,
-    random: Random,
-    on_state: Option<OnState>,
-    /// States that are to be told. At most a few: a dial waits until all before it was told.
-    untold: VecDeque<ClientState>,
-    telling: bool,
-    /// A wait is over, and the dial waits for the telling.
-    dial_due: bool,
-}
-
-/// What follows once nothing is locked any more.
-enum Next {
-    Nothing,
-    Wait(u64, Duration),
-    End(ClosedCause),
-}
-
-/// What a client leaves when it ends.
-struct Remains<Out> {
-    outbox: Option<Arc<Outbox<Out>>>,
-    task: Option<TaskId>,
-    entries: VecDeque<Entry<Out>>,
-}
-
-impl<Out> Core<Out> {
-    fn enter(&mut self, state: ClientState) {
-        debug!(target: "netwheel::client", "{state}");
-        if self.on_state.is_some() {
-            self.untold.push_back(state.clone());
-        }
-        self.state = state;
-    }
-
-    /// Begins a try, if one may begin now.
-    fn begin_try(&mut self) -> Option<(u64, Target)> {
-        if !matches!(self.phase, Phase::Resting | Phase::Waiting(_)) {
-            return None;
-        }
-        self.step += 1;
-        self.tries = self.tries.saturating_add(1);
-        self.dial_due = false;
-        let target = self.rotation.turn();
-        self.phase = Phase::Resolving(None);
-        self.enter(ClientState::Connecting {
-            attempt: self.tries,
-            to: target.clone(),
-        });
-        Some((self.step, target))
-    }
-
-    /// There is no connection, or none any more.
-    fn go_down(&mut self, plan: &Plan<Out>, cause: DownCause) -> Next {
-        self.step += 1;
-        if let Phase::Connecting(outbox) | Phase::Up(outbox) = &self.phase {
-            self.backlog.weigh_by(outbox.weigher());
-        }
-        let was_up = matches!(self.phase, Phase::Up(_));
-        let shutdown = matches!(cause, DownCause::Closed(CloseReason::Shutdown));
-        self.enter(ClientState::Down(cause));
-        // Settled by what follows; until then nothing begins.
-        self.phase = Phase::Waiting(None);
-        if shutdown {
-            return Next::End(ClosedCause::Shutdown);
-        }
-        if !was_up && !plan.backoff.allows(self.tries) {
-            return Next::End(ClosedCause::TriesUsedUp);
-        }
-        if plan.on_demand && self.backlog.entries.is_empty() {
-            self.phase = Phase::Resting;
-            self.enter(ClientState::Resting);
-            return Next::Nothing;
-        }
-        self.waits = self.waits.saturating_add(1);
-        let time = plan.backoff.wait(self.waits, self.random.next());
-        self.enter(ClientState::Waiting(time));
-        Next::Wait(self.step, time)
-    }
-
-    /// The connection is open: what has waited leaves before all that comes from now on.
-    fn come_up(&mut self, outbox: Arc<Outbox<Out>>, id: ConnectionId, peer: Address) {
-        (self.tries, self.waits) = (0, 0);
-        self.backlog.weigh_by(outbox.weigher());
-        let mut entries = self.backlog.take();
-        outbox.accept_waiting(&mut entries);
-        self.backlog.put_back(entries);
-        self.phase = Phase::Up(outbox);
-        self.enter(ClientState::Up { id, peer });
-    }
-
-    fn end(&mut self, cause: ClosedCause) -> Option<Remains<Out>> {
-        let (outbox, task) = match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Closed => return None,
-            Phase::Resting => (None, None),
-            Phase::Resolving(task) | Phase::Waiting(task) => (None, task),
-            Phase::Connecting(outbox) | Phase::Up(outbox) => (Some(outbox), None),
-        };
-        self.step += 1;
-        self.dial_due = false;
-        self.enter(ClientState::Closed(cause));
-        let entries = self.backlog.take();
-        Some(Remains {
-            outbox,
-            task,
-            entries,
-        })
-    }
 }
 
 impl<Out: Send + 'static> Redial<Out> {
@@ -196,25 +48,12 @@ impl<Out: Send + 'static> Redial<Out> {
         targets: Vec<Target>,
         on_state: Option<OnState>,
     ) -> Arc<Self> {
-        let core = Core {
-            phase: Phase::Resting,
-            state: ClientState::Resting,
-            step: 0,
-            tries: 0,
-            waits: 0,
-            rotation: Rotation::new(targets),
-            backlog: Backlog::new(plan.while_down),
-            random: Random::new(plan.net.network().seed()),
-            on_state,
-            untold: VecDeque::new(),
-            telling: false,
-            dial_due: false,
-        };
+        let machine = Machine::new(&plan, targets, on_state);
         let on_demand = plan.on_demand;
         let redial = Arc::new(Self {
             plan,
             dialling: Mutex::new(()),
-            core: Mutex::new(core),
+            machine: Mutex::new(machine),
             settled: Condvar::new(),
         });
         if !on_demand {
@@ -226,7 +65,7 @@ impl<Out: Send + 'static> Redial<Out> {
     /// Begins a try, if one may begin now.
     fn dial(self: &Arc<Self>) {
         let dialling = lock(&self.dialling);
-        let Some((step, target)) = lock(&self.core).begin_try() else {
+        let Some((step, target)) = lock(&self.machine).begin_try() else {
             return;
         };
         let next = match &target {
@@ -258,16 +97,16 @@ impl<Out: Send + 'static> Redial<Out> {
     fn resolved(self: &Arc<Self>, step: u64, found: Result<Vec<std::net::SocketAddr>, Error>) {
         let dialling = lock(&self.dialling);
         let (task, picked) = {
-            let mut core = lock(&self.core);
-            if core.step != step {
+            let mut machine = lock(&self.machine);
+            if machine.step != step {
                 return;
             }
-            let task = match &mut core.phase {
+            let task = match &mut machine.phase {
                 Phase::Resolving(task) => task.take(),
                 _ => return,
             };
             match found {
-                Ok(found) => (task, Ok(Place::Inet(core.rotation.pick(&found)))),
+                Ok(found) => (task, Ok(Place::Inet(machine.rotation.pick(&found)))),
                 Err(error) => (task, Err(error)),
             }
         };
@@ -290,18 +129,18 @@ impl<Out: Send + 'static> Redial<Out> {
             Place::Unix(_) => Address::Unix,
         };
         let peer = Peer::new(address, Address::Unix);
-        let weigh = lock(&self.core).backlog.weigher();
+        let weigh = lock(&self.machine).backlog.weigher();
         let outbox = Outbox::new(peer, plan.options.limits.output_room(), weigh);
         outbox.watch_by(Arc::new(Watcher {
             redial: Arc::clone(self),
             step,
         }));
         {
-            let mut core = lock(&self.core);
-            if core.step != step {
+            let mut machine = lock(&self.machine);
+            if machine.step != step {
                 return Next::Nothing;
             }
-            core.phase = Phase::Connecting(Arc::clone(&outbox));
+            machine.phase = Phase::Connecting(Arc::clone(&outbox));
         }
         let service = service_of(&plan.make, &outbox, &plan.options);
         match plan
@@ -317,41 +156,41 @@ impl<Out: Send + 'static> Redial<Out> {
 
     /// A try could not even begin.
     fn fail(&self, step: u64, error: &Error) -> Next {
-        let mut core = lock(&self.core);
-        if core.step != step || matches!(core.phase, Phase::Closed) {
+        let mut machine = lock(&self.machine);
+        if machine.step != step || matches!(machine.phase, Phase::Closed) {
             return Next::Nothing;
         }
-        if matches!(core.phase, Phase::Resolving(_)) {
-            core.rotation.skip();
+        if matches!(machine.phase, Phase::Resolving(_)) {
+            machine.rotation.skip();
         }
-        info!(target: "netwheel::client", "try {}: {error}", core.tries);
+        info!(target: "netwheel::client", "try {}: {error}", machine.tries);
         let cause = match error.kind() {
             ErrorKind::Closed => DownCause::Closed(CloseReason::Shutdown),
             _ => DownCause::Failed(error.to_string()),
         };
-        core.go_down(&self.plan, cause)
+        machine.go_down(&self.plan, cause)
     }
 
     /// The connection of a step has ended, or could not be made.
-    fn lost(self: &Arc<Self>, step: u64, reason: CloseReason) {
+    pub(super) fn lost(self: &Arc<Self>, step: u64, reason: CloseReason) {
         let next = {
-            let mut core = lock(&self.core);
-            if core.step != step {
+            let mut machine = lock(&self.machine);
+            if machine.step != step {
                 return;
             }
-            core.go_down(&self.plan, DownCause::Closed(reason))
+            machine.go_down(&self.plan, DownCause::Closed(reason))
         };
         self.go_on(next);
     }
 
-    fn opened(self: &Arc<Self>, step: u64, id: ConnectionId, peer: Peer) {
+    pub(super) fn opened(self: &Arc<Self>, step: u64, id: ConnectionId, peer: Peer) {
         {
-            let mut core = lock(&self.core);
-            let outbox = match &core.phase {
-                Phase::Connecting(outbox) if core.step == step => Arc::clone(outbox),
+            let mut machine = lock(&self.machine);
+            let outbox = match &machine.phase {
+                Phase::Connecting(outbox) if machine.step == step => Arc::clone(outbox),
                 _ => return,
             };
-            core.come_up(outbox, id, peer.address);
+            machine.come_up(outbox, id, peer.address);
         }
         self.go_on(Next::Nothing);
     }
@@ -359,24 +198,24 @@ impl<Out: Send + 'static> Redial<Out> {
     /// The time of a wait, or of a lookup, has passed.
     fn ring(self: &Arc<Self>, step: u64) {
         let next = {
-            let mut core = lock(&self.core);
-            if core.step != step {
+            let mut machine = lock(&self.machine);
+            if machine.step != step {
                 return;
             }
-            match core.phase {
-                Phase::Waiting(_) if core.telling || !core.untold.is_empty() => {
-                    core.dial_due = true;
+            match machine.phase {
+                Phase::Waiting(_) if machine.telling || !machine.untold.is_empty() => {
+                    machine.dial_due = true;
                     return;
                 }
                 Phase::Waiting(_) => None,
                 Phase::Resolving(_) => {
-                    core.rotation.skip();
+                    machine.rotation.skip();
                     let text = format!(
                         "no answer to the name within {:?}",
                         self.plan.connect_timeout
                     );
-                    info!(target: "netwheel::client", "try {}: {text}", core.tries);
-                    Some(core.go_down(&self.plan, DownCause::Failed(text)))
+                    info!(target: "netwheel::client", "try {}: {text}", machine.tries);
+                    Some(machine.go_down(&self.plan, DownCause::Failed(text)))
                 }
                 _ => return,
             }
@@ -394,14 +233,14 @@ impl<Out: Send + 'static> Redial<Out> {
         let task = Box::new(move || news.tell(|redial| redial.ring(step)));
         match network.schedule(time, task) {
             Ok(id) => {
-                let mut core = lock(&self.core);
-                let step_now = core.step;
-                match &mut core.phase {
+                let mut machine = lock(&self.machine);
+                let step_now = machine.step;
+                match &mut machine.phase {
                     Phase::Waiting(task) | Phase::Resolving(task) if step_now == step => {
                         *task = Some(id);
                     }
                     _ => {
-                        drop(core);
+                        drop(machine);
                         network.cancel(id);
                     }
                 }
@@ -429,17 +268,17 @@ impl<Out: Send + 'static> Redial<Out> {
     fn tell(self: &Arc<Self>) {
         loop {
             let (on_state, state) = {
-                let mut core = lock(&self.core);
-                if core.telling {
+                let mut machine = lock(&self.machine);
+                if machine.telling {
                     return;
                 }
-                match (core.untold.pop_front(), core.on_state.clone()) {
+                match (machine.untold.pop_front(), machine.on_state.clone()) {
                     (Some(state), Some(on_state)) => {
-                        core.telling = true;
+                        machine.telling = true;
                         (on_state, state)
                     }
-                    _ if std::mem::take(&mut core.dial_due) => {
-                        drop(core);
+                    _ if std::mem::take(&mut machine.dial_due) => {
+                        drop(machine);
                         return self.dial();
                     }
                     _ => return,
@@ -451,11 +290,11 @@ impl<Out: Send + 'static> Redial<Out> {
                 error!(target: "netwheel::client", "on_state panicked, and is told nothing any more");
             }
             let gone = {
-                let mut core = lock(&self.core);
-                core.telling = false;
+                let mut machine = lock(&self.machine);
+                machine.telling = false;
                 ends.then(|| {
-                    core.untold.clear();
-                    core.on_state.take()
+                    machine.untold.clear();
+                    machine.on_state.take()
                 })
             };
             let _ = contain(|| drop((gone, on_state)));
@@ -471,7 +310,7 @@ impl<Out: Send + 'static> Redial<Out> {
         let remains = {
             // A dial that is being made on another thread is waited for; it is a few system calls.
             let _dialling = lock(&self.dialling);
-            lock(&self.core).end(cause)
+            lock(&self.machine).end(cause)
         };
         let Some(remains) = remains else { return };
         self.settled.notify_all();
@@ -491,10 +330,10 @@ impl<Out: Send + 'static> Redial<Out> {
     }
 
     /// The network has gone, and with it what was to come.
-    fn orphaned(self: &Arc<Self>, step: u64) {
+    pub(super) fn orphaned(self: &Arc<Self>, step: u64) {
         let was_to_come = {
-            let core = lock(&self.core);
-            core.step == step && matches!(core.phase, Phase::Resolving(_) | Phase::Waiting(_))
+            let machine = lock(&self.machine);
+            machine.step == step && matches!(machine.phase, Phase::Resolving(_) | Phase::Waiting(_))
         };
         if was_to_come {
             self.end(ClosedCause::Shutdown);
@@ -512,9 +351,9 @@ impl<Out: Send + 'static> Redial<Out> {
         done: Option<Completion>,
     ) -> Result<(), TrySendError<Out>> {
         let (outcome, rests) = {
-            let mut core = lock(&self.core);
-            let outcome = core.take(out, done);
-            (outcome, matches!(core.phase, Phase::Resting))
+            let mut machine = lock(&self.machine);
+            let outcome = machine.take(out, done);
+            (outcome, matches!(machine.phase, Phase::Resting))
         };
         outcome.map_err(|(refused, done)| refuse(refused, done))?;
         if rests {
@@ -524,17 +363,17 @@ impl<Out: Send + 'static> Redial<Out> {
     }
 
     pub(super) fn state(&self) -> ClientState {
-        lock(&self.core).state.clone()
+        lock(&self.machine).state.clone()
     }
 
     /// Messages that wait for a connection.
     pub(super) fn waiting(&self) -> usize {
-        lock(&self.core).backlog.entries.len()
+        lock(&self.machine).backlog.entries.len()
     }
 
     /// The outbox of the connection that is up.
     pub(super) fn outbox(&self) -> Option<Arc<Outbox<Out>>> {
-        match &lock(&self.core).phase {
+        match &lock(&self.machine).phase {
             Phase::Up(outbox) => Some(Arc::clone(outbox)),
             _ => None,
         }
@@ -542,13 +381,14 @@ impl<Out: Send + 'static> Redial<Out> {
 
     pub(super) fn wait_up(&self, timeout: Duration) -> Result<(), Error> {
         thread_role::refuse_on_io_thread("wait for a client")?;
-        let waits = |core: &mut Core<Out>| !matches!(core.phase, Phase::Up(_) | Phase::Closed);
-        let core = lock(&self.core);
-        let (core, _) = self
+        let waits =
+            |machine: &mut Machine<Out>| !matches!(machine.phase, Phase::Up(_) | Phase::Closed);
+        let machine = lock(&self.machine);
+        let (machine, _) = self
             .settled
-            .wait_timeout_while(core, timeout, waits)
+            .wait_timeout_while(machine, timeout, waits)
             .unwrap_or_else(PoisonError::into_inner);
-        match &core.state {
+        match &machine.state {
             ClientState::Up { .. } => Ok(()),
             state @ ClientState::Closed(_) => Err(Error::new(
                 ErrorKind::Closed,
@@ -558,76 +398,6 @@ impl<Out: Send + 'static> Redial<Out> {
                 let text = format!("the client was not up within {timeout:?}; it is {state}");
                 Err(Error::new(ErrorKind::Timeout, text))
             }
-        }
-    }
-}
-
-impl<Out> Core<Out> {
-    /// Takes a message: to the connection that is up, or to wait for the next.
-    fn take(
-        &mut self,
-        out: Out,
-        done: Option<Completion>,
-    ) -> Result<(), super::backlog::Refused<Out>> {
-        let (out, done) = match &self.phase {
-            Phase::Closed => return Err((TrySendError::Closed(out), done)),
-            // What waits already, for the next one, stays ahead.
-            Phase::Up(outbox) if self.backlog.entries.is_empty() => {
-                match outbox.offer(out, done, FROM_HANDLE) {
-                    // It is closing, and its end is on the way.
-                    Err((TrySendError::Closed(out), done)) => (out, done),
-                    outcome => return outcome,
-                }
-            }
-            Phase::Connecting(outbox) => {
-                self.backlog.weigh_by(outbox.weigher());
-                (out, done)
-            }
-            _ => (out, done),
-        };
-        self.backlog.push(out, done)
-    }
-}
-
-/// Tells a client of its connection.
-struct Watcher<Out: Send + 'static> {
-    redial: Arc<Redial<Out>>,
-    step: u64,
-}
-
-impl<Out: Send + 'static> Watch for Watcher<Out> {
-    fn opened(&self, id: ConnectionId, peer: Peer) {
-        self.redial.opened(self.step, id, peer);
-    }
-
-    fn closed(&self, reason: CloseReason) {
-        self.redial.lost(self.step, reason);
-    }
-}
-
-/// News that are to come. Where they are dropped untold, the network has gone.
-struct News<Out: Send + 'static> {
-    redial: Option<Arc<Redial<Out>>>,
-    step: u64,
-}
-
-impl<Out: Send + 'static> News<Out> {
-    fn new(redial: &Arc<Redial<Out>>, step: u64) -> Self {
-        let redial = Some(Arc::clone(redial));
-        Self { redial, step }
-    }
-
-    fn tell(mut self, how: impl FnOnce(&Arc<Redial<Out>>)) {
-        if let Some(redial) = self.redial.take() {
-            how(&redial);
-        }
-    }
-}
-
-impl<Out: Send + 'static> Drop for News<Out> {
-    fn drop(&mut self) {
-        if let Some(redial) = self.redial.take() {
-            redial.orphaned(self.step);
         }
     }
 }

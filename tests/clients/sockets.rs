@@ -1,0 +1,185 @@
+//! The same over real sockets.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
+
+use netwheel::{Address, ErrorKind, Reactor, WhileDown};
+
+use super::util::{PATIENCE, any_port, eventually};
+use super::*;
+
+fn reactor() -> Reactor {
+    Reactor::builder().workers(1).start().unwrap()
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind(any_port()).unwrap().local_addr().unwrap()
+}
+
+fn fast() -> Backoff {
+    Backoff::every(Duration::from_millis(10))
+}
+
+#[test]
+fn a_client_that_was_refused_is_up_once_somebody_listens() {
+    let (reactor, states, address) = (reactor(), States::default(), free_address());
+    let handle = Client::on(&reactor)
+        .reconnect(fast())
+        .while_down(WhileDown::queue())
+        .on_state(states.keeper())
+        .pipeline(frames)
+        .connect(address)
+        .unwrap();
+    handle.try_send("kept".into()).unwrap();
+    eventually("it waits", || states.waits().len() >= 2);
+    assert_eq!(
+        handle.wait_up(Duration::ZERO).unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    let listener = TcpListener::bind(address).unwrap();
+    handle.wait_up(PATIENCE).unwrap();
+    let (mut socket, peer) = listener.accept().unwrap();
+    assert_eq!(handle.connection().unwrap().local(), Address::Inet(peer));
+    let mut frame = [0; 8];
+    std::io::Read::read_exact(&mut socket, &mut frame).unwrap();
+    assert_eq!(&frame, b"\0\0\0\x04kept");
+    drop(socket);
+    let (_socket, again) = listener.accept().unwrap();
+    assert_ne!(peer, again);
+    eventually("it is up again", || states.is_up());
+    states.check();
+    handle.close();
+    assert_eq!(
+        handle.wait_up(PATIENCE).unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    assert_eq!(states.words().last().unwrap(), "closed cancelled");
+    eventually("its connection is closed", || reactor.stats().active() == 0);
+}
+
+#[test]
+fn a_name_is_looked_up_off_the_io_threads() {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (reactor, states) = (reactor(), States::default());
+    let handle = Client::on(&reactor)
+        .reconnect(fast())
+        .on_state(states.keeper())
+        .pipeline(frames)
+        .connect(format!("localhost:{port}"))
+        .unwrap();
+    // `localhost` may be ::1 first; the next try has the next address.
+    handle.wait_up(PATIENCE).unwrap();
+    assert!(
+        states
+            .tried()
+            .iter()
+            .all(|to| *to == format!("localhost:{port}"))
+    );
+}
+
+#[test]
+fn a_name_that_nobody_has_is_a_failed_try() {
+    let (reactor, states) = (reactor(), States::default());
+    let handle = Client::on(&reactor)
+        .reconnect(fast().tries_max(2))
+        .on_state(states.keeper())
+        .pipeline(frames)
+        .connect("no-such-name.invalid:1")
+        .unwrap();
+    assert_eq!(
+        handle.wait_up(PATIENCE).unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+    eventually("it is told", || {
+        states
+            .words()
+            .last()
+            .is_some_and(|word| word == "closed tries used up")
+    });
+    assert_eq!(states.words()[..2], ["connecting 1", "down failed"]);
+}
+
+#[test]
+fn a_reactor_that_is_shut_down_ends_its_clients_also_those_that_wait() {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let reactor = reactor();
+    let connect = |to: SocketAddr| {
+        let states = States::default();
+        let client = Client::on(&reactor)
+            .reconnect(Backoff::every(HOUR))
+            .on_state(states.keeper());
+        (client.pipeline(frames).connect(to).unwrap(), states)
+    };
+    let (up, up_states) = connect(listener.local_addr().unwrap());
+    up.wait_up(PATIENCE).unwrap();
+    let (waiting, waiting_states) = connect(free_address());
+    eventually("it waits", || waiting_states.waits().len() == 1);
+    reactor.shutdown(PATIENCE);
+    for (handle, states) in [(up, up_states), (waiting, waiting_states)] {
+        assert_eq!(
+            handle.wait_up(PATIENCE).unwrap_err().kind(),
+            ErrorKind::Closed
+        );
+        assert_eq!(states.words().last().unwrap(), "closed shutdown");
+        states.check();
+    }
+    let late = Client::on(&Reactor::builder().workers(1).start().unwrap())
+        .reconnect(fast())
+        .pipeline(frames)
+        .connect(free_address())
+        .unwrap();
+    eventually("a client ends with its reactor", || {
+        matches!(late.state(), ClientState::Closed(_))
+    });
+}
+
+#[test]
+fn an_io_thread_may_not_wait_for_a_client() {
+    let reactor = reactor();
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let (tell, told) = mpsc::channel();
+    let asking = Client::on(&reactor)
+        .reconnect(Backoff::every(HOUR))
+        .pipeline(frames)
+        .connect(free_address())
+        .unwrap();
+    let _handle = Client::on(&reactor)
+        .reconnect(fast())
+        .on_state(move |state| {
+            if matches!(state, ClientState::Up { .. }) {
+                let _ = tell.send(asking.wait_up(PATIENCE).unwrap_err().kind());
+            }
+        })
+        .pipeline(frames)
+        .connect(listener.local_addr().unwrap())
+        .unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ErrorKind::Misuse);
+}
+
+#[test]
+fn a_close_that_races_a_redial_is_the_last_word() {
+    let reactor = reactor();
+    let address = free_address();
+    for round in 0..100_u64 {
+        let states = States::default();
+        let handle = Client::on(&reactor)
+            .reconnect(Backoff::every(Duration::from_millis(1)))
+            .on_state(states.keeper())
+            .pipeline(frames)
+            .connect(address)
+            .unwrap();
+        for _ in 0..round % 10 * 50 {
+            std::thread::yield_now();
+        }
+        handle.close();
+        eventually("it is told", || {
+            states
+                .words()
+                .last()
+                .is_some_and(|word| word == "closed cancelled")
+        });
+        states.check();
+    }
+    eventually("nothing is left", || reactor.stats().active() == 0);
+}
