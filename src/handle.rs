@@ -362,6 +362,11 @@ impl<Out> Outbox<Out> {
         }
     }
 
+    /// Whether it accepts nothing more: it has ended, or was told to.
+    pub(crate) fn is_ending(&self) -> bool {
+        !lock(&self.queue).accepts()
+    }
+
     /// Accepts nothing more; what was accepted still leaves.
     pub(crate) fn refuse_more(&self) {
         lock(&self.queue).refuses = true;

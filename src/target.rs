@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use crate::address::Place;
+use crate::address::{Address, Place};
 use crate::error::{Error, ErrorKind};
 
 /// Where a client dials: a place, or a name that is looked up anew each time it is dialled.
@@ -31,6 +31,16 @@ pub enum Target {
         /// The port.
         port: u16,
     },
+}
+
+impl Target {
+    /// The address that is dialled, as far as it is known without looking a name up.
+    pub(crate) const fn address(&self) -> Address {
+        match self {
+            Self::Place(Place::Inet(address)) => Address::Inet(*address),
+            Self::Place(Place::Unix(_)) | Self::Name { .. } => Address::Unix,
+        }
+    }
 }
 
 impl FromStr for Target {

@@ -71,6 +71,7 @@ pub(super) struct Machine<Out> {
 /// What follows once nothing is locked any more.
 pub(super) enum Next {
     Nothing,
+    Dial,
     Wait(u64, Duration),
     End(ClosedCause),
 }
@@ -134,6 +135,7 @@ impl<Out> Machine<Out> {
         }
         let was_up = matches!(self.phase, Phase::Up(_));
         let shutdown = matches!(cause, DownCause::Closed(CloseReason::Shutdown));
+        let was_idle = was_up && matches!(cause, DownCause::Closed(CloseReason::Idle));
         self.enter(ClientState::Down(cause));
         // Settled by what follows; until then nothing begins.
         self.phase = Phase::Waiting(None);
@@ -143,10 +145,12 @@ impl<Out> Machine<Out> {
         if !was_up && !plan.backoff.allows(self.tries) {
             return Next::End(ClosedCause::TriesUsedUp);
         }
-        if plan.on_demand && self.backlog.entries.is_empty() {
+        let wanted = !self.backlog.entries.is_empty();
+        // What was sent while an idle connection closed has no fault to wait for.
+        if plan.on_demand && (!wanted || was_idle) {
             self.phase = Phase::Resting;
             self.enter(ClientState::Resting);
-            return Next::Nothing;
+            return if wanted { Next::Dial } else { Next::Nothing };
         }
         self.waits = self.waits.saturating_add(1);
         let time = plan.backoff.wait(self.waits, self.random.next());

@@ -19,11 +19,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::dial::{make_by, service_of};
+use self::dial::{FirstDial, make_by};
 use self::machine::{OnState, Plan};
 use self::redial::Redial;
-use crate::address::{Address, IntoPlace, Peer, Place};
-use crate::error::{CloseReason, Error, ErrorKind};
+use crate::address::{Address, Peer};
+use crate::error::{Error, ErrorKind};
 use crate::handle::{ConnectionHandle, Outbox};
 use crate::limits::{CONNECT_TIMEOUT, ConnectionLimits};
 use crate::net::Net;
@@ -71,7 +71,8 @@ pub struct Once(());
 pub struct Reconnect {
     backoff: Backoff,
     while_down: WhileDown,
-    on_demand: bool,
+    /// Of a client on demand: how long a connection lives that nobody uses.
+    idle: Option<Duration>,
     on_state: Option<OnState>,
 }
 
@@ -105,6 +106,21 @@ impl<M> Client<(), M> {
             pipeline: Dial(Arc::new(factory)),
             mode: self.mode,
         }
+    }
+}
+
+impl Reconnect {
+    fn check(&self) -> Result<(), Error> {
+        self.backoff.check()?;
+        let Some(idle) = self.idle else { return Ok(()) };
+        let text = if idle.is_zero() {
+            "on_demand closes a connection after no time at all; give at least 1 ms"
+        } else if self.while_down == WhileDown::Refuse {
+            "a client on demand that refuses what is sent while it is down never dials; let it queue"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Config, text))
     }
 }
 
@@ -145,24 +161,35 @@ impl<P> Client<P> {
         self.into_mode(Reconnect {
             backoff,
             while_down: WhileDown::Refuse,
-            on_demand: false,
+            idle: None,
             on_state: None,
         })
     }
 
-    /// Makes it a client that dials when there is something to send, and again when there is after the
-    /// connection has ended. So a connection lives for as long as it is used: let a stage close it when
-    /// it has been idle.
+    /// Makes it a client that dials when there is something to send, closes once no message has come or
+    /// gone for `idle`, and dials again for the next one.
     ///
-    /// Messages wait until the connection is open, within [`WhileDown::queue`]'s bounds unless told
-    /// otherwise. While some wait and the server is away it dials as a [reconnecting](Self::reconnect)
-    /// client does.
+    /// ```
+    /// use std::time::Duration;
+    /// use netwheel::{Client, Pipeline, codec::LengthField, sim::World};
+    ///
+    /// let world = World::new(1); // or a reactor
+    /// let client = Client::on(&world)
+    ///     .on_demand(Duration::from_secs(60))
+    ///     .pipeline(|| Pipeline::new(LengthField::u32()).handle(|_, _answer| Ok(())))
+    ///     .connect("10.0.0.1:7001")?; // nobody is dialled yet
+    /// client.try_send("this dials".into())?;
+    /// # Ok::<(), netwheel::Failure>(())
+    /// ```
+    ///
+    /// Messages wait until the connection is open, within the bounds of [`WhileDown::queue`] unless told
+    /// otherwise. While some wait and the server is away it dials again by its [backoff](Self::backoff).
     #[must_use]
-    pub fn on_demand(self, backoff: Backoff) -> Client<P, Reconnect> {
+    pub fn on_demand(self, idle: Duration) -> Client<P, Reconnect> {
         self.into_mode(Reconnect {
-            backoff,
+            backoff: Backoff::default(),
             while_down: WhileDown::queue(),
-            on_demand: true,
+            idle: Some(idle),
             on_state: None,
         })
     }
@@ -191,7 +218,15 @@ impl<P> Client<P, Reconnect> {
         self
     }
 
-    /// What becomes of messages that are sent while there is no connection; they come back by default.
+    /// How long to wait before another try; by default that of [`Backoff::default`].
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.mode.backoff = backoff;
+        self
+    }
+
+    /// What becomes of messages that are sent while there is no connection; they come back by default,
+    /// those of a client on demand wait.
     #[must_use]
     pub fn while_down(mut self, what: WhileDown) -> Self {
         self.mode.while_down = what;
@@ -264,32 +299,31 @@ where
     /// Begins to connect, and returns a handle to the connection that will be.
     ///
     /// The outcome comes as the pipeline's `on_open`, or as the handle's
-    /// [`closed`](ConnectionHandle::closed); [`wait_open`](ConnectionHandle::wait_open) waits for it.
+    /// [`closed`](ConnectionHandle::closed); [`wait_open`](ConnectionHandle::wait_open) waits for it. A name
+    /// is looked up off the calling thread, and its first address is dialled; one that has none ends the
+    /// handle as [`Refused`](crate::CloseReason::Refused), with a line in the log.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for limits that cannot work,
-    /// [`ErrorKind::OverLimit`](crate::ErrorKind::OverLimit) when the reactor has the most connections it may,
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) when it has been shut down; otherwise when the address
-    /// is none, or the system refuses at once.
-    pub fn connect(&self, to: impl IntoPlace) -> Result<ConnectionHandle<Out>, Error> {
+    /// [`ErrorKind::Config`] for limits that cannot work, [`ErrorKind::Address`] when the address is none.
+    /// Where there is no name to look up also [`ErrorKind::OverLimit`] when the reactor has the most
+    /// connections it may, [`ErrorKind::Closed`] when it has been shut down, and what the system refuses
+    /// at once.
+    pub fn connect(&self, to: impl IntoTarget) -> Result<ConnectionHandle<Out>, Error> {
         self.options.check()?;
-        let place = to.into_place()?;
-        let address = match &place {
-            Place::Inet(address) => Address::Inet(*address),
-            Place::Unix(_) => Address::Unix,
-        };
-        let peer = Peer::new(address, Address::Unix);
+        let target = to.into_target()?;
+        let peer = Peer::new(target.address(), Address::Unix);
         let outbox = Outbox::new(peer, self.options.limits.output_room(), size_of_val);
-        let make = make_by(&self.pipeline.0);
-        let service = service_of(&make, &outbox, &self.options);
-        if let Err(error) = self
-            .net
-            .network()
-            .connect(&place, &service, self.connect_timeout)
-        {
-            outbox.shut_down(CloseReason::Refused);
-            return Err(error);
+        let first = FirstDial {
+            net: self.net.clone(),
+            options: self.options.clone(),
+            connect_timeout: self.connect_timeout,
+            make: make_by(&self.pipeline.0, None),
+            outbox: Arc::clone(&outbox),
+        };
+        match target {
+            Target::Place(place) => first.dial(&place)?,
+            Target::Name { host, port } => first.look_up(host, port)?,
         }
         Ok(ConnectionHandle(outbox))
     }
@@ -327,7 +361,7 @@ where
         to: impl IntoIterator<Item = impl IntoTarget>,
     ) -> Result<ReconnectingHandle<Out>, Error> {
         self.options.check()?;
-        self.mode.backoff.check()?;
+        self.mode.check()?;
         let targets: Vec<Target> = to
             .into_iter()
             .map(IntoTarget::into_target)
@@ -344,8 +378,8 @@ where
             connect_timeout: self.connect_timeout,
             backoff: self.mode.backoff.clone(),
             while_down: self.mode.while_down,
-            on_demand: self.mode.on_demand,
-            make: make_by(&self.pipeline.0),
+            on_demand: self.mode.idle.is_some(),
+            make: make_by(&self.pipeline.0, self.mode.idle),
         };
         let redial = Redial::start(plan, targets, self.mode.on_state.clone());
         Ok(ReconnectingHandle::new(redial))

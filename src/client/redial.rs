@@ -258,6 +258,7 @@ impl<Out: Send + 'static> Redial<Out> {
         self.settled.notify_all();
         match next {
             Next::Nothing => {}
+            Next::Dial => self.dial(),
             Next::Wait(step, time) => self.arm(step, time),
             Next::End(cause) => self.end(cause),
         }

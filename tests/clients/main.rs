@@ -4,6 +4,7 @@
 
 mod ends;
 mod names;
+mod on_demand;
 mod sending;
 mod sockets;
 mod states;

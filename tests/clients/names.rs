@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use netwheel::CloseReason;
 use netwheel::sim::Runs;
 
 use super::*;
@@ -81,5 +82,26 @@ fn a_client_that_is_closed_during_a_lookup_dials_nobody() {
         world.run_for(HOUR);
         assert_eq!(states.words(), ["connecting 1", "closed cancelled"]);
         assert_eq!(world.net().stats().connected, 0);
+    });
+}
+
+#[test]
+fn a_client_that_dials_once_looks_its_name_up_as_well() {
+    Runs::seeds(0..50).run(|world| {
+        let _server = serve(world, SERVER);
+        world.set_host("server.test", [ip("10.0.0.1"), ip("10.0.0.9")]);
+        let client = Client::on(world).pipeline(frames);
+        let known = client.connect("server.test:7000").unwrap();
+        known.try_send("waits for the lookup".into()).unwrap();
+        let unknown = client.connect("nobody.test:7000").unwrap();
+        let closed = client.connect("server.test:7000").unwrap();
+        closed.close();
+        world.run_for(SECOND);
+        assert!(known.wait_open(Duration::ZERO).is_ok());
+        assert_eq!(known.peer().ip(), Some(ip("10.0.0.1")));
+        assert_eq!(known.queued_bytes(), 0);
+        assert_eq!(unknown.closed(), Some(CloseReason::Refused));
+        assert_eq!(closed.closed(), Some(CloseReason::Local));
+        assert_eq!(world.net().stats().connected, 1);
     });
 }
