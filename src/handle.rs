@@ -564,6 +564,12 @@ impl<Out> ConnectionHandle<Out> {
         }
     }
 
+    /// Whether it takes no more messages: the connection has ended, or is about to.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.0.is_ending()
+    }
+
     /// Bytes on their way to the socket: messages by their weight, output by its length. A snapshot.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {

@@ -80,6 +80,12 @@ pub const LOOKUPS_MAX: usize = 1024;
 pub const DOWN_MESSAGES_MAX: usize = 1024;
 /// Bytes of messages that wait for a client's next connection: as many as one that is up may hold.
 pub const DOWN_BYTES_MAX: usize = MIB;
+/// Items of a full batch: few enough for one frame, enough to share its cost.
+pub const BATCH_ITEMS_MAX: usize = 100;
+/// Time that an item of a batch waits for others: nobody notices, and a busy sender fills many batches in it.
+pub const BATCH_DELAY_MAX: Duration = Duration::from_millis(20);
+/// Items that wait in a batch, those of deliveries that came back included.
+pub const BATCH_WAITING_MAX: usize = 10_000;
 /// Messages kept for one peer until it acknowledges them (S1.11).
 pub const OUTBOX_MESSAGES_MAX: usize = 1024;
 /// Bytes kept for one peer until it acknowledges them (S1.11).

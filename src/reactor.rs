@@ -351,6 +351,7 @@ impl Reactor {
         self.system.acceptor.stop();
         stop_workers(&self.system.doors);
         join(&mut self.threads);
+        self.system.resolver.join();
         report
     }
 }

@@ -2,9 +2,11 @@
 
 mod backlog;
 mod backoff;
+mod batch;
 mod dial;
 mod machine;
 mod news;
+mod pool;
 mod reconnecting;
 mod redial;
 mod rotation;
@@ -12,6 +14,8 @@ mod state;
 
 pub use backlog::WhileDown;
 pub use backoff::Backoff;
+pub use batch::{Batch, BatchBuilder};
+pub use pool::{ConnectionPool, Pooled};
 pub use reconnecting::ReconnectingHandle;
 pub use state::{ClientState, ClosedCause, DownCause};
 

@@ -2,9 +2,11 @@
 //! over real sockets. `SEED=0..100000 cargo test --release --test clients` searches further.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
+mod batch;
 mod ends;
 mod names;
 mod on_demand;
+mod pool;
 mod sending;
 mod sockets;
 mod states;

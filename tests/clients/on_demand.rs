@@ -26,12 +26,7 @@ fn keeping(world: &World) -> (RunningServer, Shared<Vec<Bytes>>) {
     (server, received)
 }
 
-fn on_demand(
-    world: &World,
-) -> (
-    Client<Dial<fn() -> Pipeline<Bytes, Bytes>>, Reconnect>,
-    States,
-) {
+fn on_demand(world: &World) -> (Framed, States) {
     let states = States::default();
     let client = Client::on(world)
         .on_demand(IDLE)

@@ -6,7 +6,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -33,12 +33,21 @@ struct Lookup {
 
 /// The threads that look names up, at most [`THREADS_MAX`].
 ///
-/// Threads: any may ask. Limit: [`LOOKUPS_MAX`] names wait. The threads end with the reactor, and are not
-/// waited for: the system does not let go of one that looks up.
+/// Threads: any may ask. Limit: [`LOOKUPS_MAX`] names wait. The threads end with the reactor; one that
+/// looks up at that moment is not waited for, as the system does not let go of it.
 pub(crate) struct Resolver {
     clock: Clock,
     lookups: Mutex<Option<Sender<Lookup>>>,
     desk: Desk,
+    threads: Mutex<Vec<Clerk>>,
+}
+
+/// One of the threads.
+struct Clerk {
+    thread: JoinHandle<()>,
+    /// Whether it may be looking up. Set before it looks whether the end has come, as the end is set before
+    /// anybody looks here: one of the two sees the other.
+    busy: Arc<AtomicBool>,
 }
 
 /// What the threads share.
@@ -46,7 +55,6 @@ pub(crate) struct Resolver {
 struct Desk {
     clock: Clock,
     lookups: Receiver<Lookup>,
-    threads: Arc<AtomicUsize>,
     /// Lookups that wait or are being done.
     open: Arc<AtomicUsize>,
     ended: Arc<AtomicBool>,
@@ -58,7 +66,6 @@ impl Resolver {
         let desk = Desk {
             clock: clock.clone(),
             lookups,
-            threads: Arc::default(),
             open: Arc::default(),
             ended: Arc::default(),
         };
@@ -67,6 +74,7 @@ impl Resolver {
             clock,
             lookups,
             desk,
+            threads: Mutex::default(),
         }
     }
 
@@ -93,42 +101,56 @@ impl Resolver {
 
     /// Starts a thread, unless there are enough for all that is open.
     fn start_thread(&self) {
-        let desk = &self.desk;
-        let lacks = |threads: usize| {
-            let wanted = desk.open.load(Ordering::Relaxed).min(THREADS_MAX);
-            (threads < wanted).then_some(threads + 1)
-        };
-        let started = desk
-            .threads
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, lacks);
-        let Ok(index) = started else { return };
-        let (name, work) = (format!("netwheel-name-{index}"), desk.clone());
-        let spawned = thread::Builder::new().name(name).spawn(move || work.run());
-        if let Err(error) = spawned {
-            // What waits is given up by its own deadline, unless another thread comes to it.
-            desk.threads.fetch_sub(1, Ordering::Relaxed);
-            error!(target: "netwheel::reactor", "cannot start a thread to look names up: {error}");
+        let mut threads = lock(&self.threads);
+        let wanted = self.desk.open.load(Ordering::Relaxed).min(THREADS_MAX);
+        if threads.len() >= wanted {
+            return;
+        }
+        let (desk, busy) = (self.desk.clone(), Arc::new(AtomicBool::new(false)));
+        let told = Arc::clone(&busy);
+        let name = format!("netwheel-name-{}", threads.len());
+        match thread::Builder::new()
+            .name(name)
+            .spawn(move || desk.run(&told))
+        {
+            Ok(thread) => threads.push(Clerk { thread, busy }),
+            // What waits is given up at its deadline, unless another thread comes to it.
+            Err(error) => {
+                error!(target: "netwheel::reactor", "cannot start a thread to look names up: {error}");
+            }
         }
     }
 
     /// Takes no more, and drops what waits.
     pub(crate) fn end(&self) {
-        self.desk.ended.store(true, Ordering::Release);
+        self.desk.ended.store(true, Ordering::SeqCst);
         let sender = lock(&self.lookups).take();
         drop(sender);
         while let Ok(lookup) = self.desk.lookups.try_recv() {
             drop(lookup);
         }
     }
+
+    /// Waits for the threads, but for those that look up; after the end.
+    pub(crate) fn join(&self) {
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for clerk in threads {
+            if !clerk.busy.load(Ordering::SeqCst) && clerk.thread.join().is_err() {
+                error!(target: "netwheel::reactor", "a thread that looks names up panicked");
+            }
+        }
+    }
 }
 
 impl Desk {
-    fn run(&self) {
+    fn run(&self, busy: &AtomicBool) {
         thread_role::become_io_thread();
         while let Ok(lookup) = self.lookups.recv() {
-            if !self.ended.load(Ordering::Acquire) && contain(|| self.answer(lookup)).is_err() {
+            busy.store(true, Ordering::SeqCst);
+            if !self.ended.load(Ordering::SeqCst) && contain(|| self.answer(lookup)).is_err() {
                 error!(target: "netwheel::reactor", "what was told of a name has panicked");
             }
+            busy.store(false, Ordering::SeqCst);
             self.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -195,6 +217,8 @@ mod tests {
             "{found:?}"
         );
         assert!(found.iter().all(|address| address.port() == 80));
+        resolver.end();
+        resolver.join();
     }
 
     #[test]
