@@ -14,8 +14,9 @@ pub enum WhileDown {
     /// They come back at once, as [`TrySendError::Down`]: whoever sends knows best what is worth it later.
     #[default]
     Refuse,
-    /// They wait, in order, up to both bounds, and leave before newer ones once a connection is open.
-    /// What finds no room comes back as [`TrySendError::Full`].
+    /// They wait, in order, up to both bounds, and leave before newer ones once a connection is open, all
+    /// together and whatever the bound of its output. What finds no room comes back as
+    /// [`TrySendError::Full`].
     Queue {
         /// Messages that wait at most.
         messages_max: usize,

@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::debug;
-
 use super::backlog::{Backlog, Refused};
 use super::dial::Make;
 use super::rotation::Rotation;
@@ -61,10 +59,11 @@ pub(super) struct Machine<Out> {
     pub(super) backlog: Backlog<Out>,
     pub(super) random: Random,
     pub(super) on_state: Option<OnState>,
-    /// States that are to be told. At most a few: a dial waits until all before it was told.
+    /// States that are to be told; at most those of one try, and of the end.
     pub(super) untold: VecDeque<ClientState>,
+    /// Whether some thread is telling one.
     pub(super) telling: bool,
-    /// A wait is over, and the dial waits for the telling.
+    /// A try is to begin, and waits for the telling.
     pub(super) dial_due: bool,
 }
 
@@ -103,16 +102,18 @@ impl<Out> Machine<Out> {
     }
 
     fn enter(&mut self, state: ClientState) {
-        debug!(target: "netwheel::client", "{state}");
-        if self.on_state.is_some() {
-            self.untold.push_back(state.clone());
-        }
+        self.untold.push_back(state.clone());
         self.state = state;
     }
 
-    /// Begins a try, if one may begin now.
+    /// Begins a try, if one may begin. It waits until all before it was told, or what is untold would grow
+    /// behind a program that listens slowly; whoever tells begins it then.
     pub(super) fn begin_try(&mut self) -> Option<(u64, Target)> {
         if !matches!(self.phase, Phase::Resting | Phase::Waiting(_)) {
+            return None;
+        }
+        if self.telling || !self.untold.is_empty() {
+            self.dial_due = true;
             return None;
         }
         self.step += 1;

@@ -10,14 +10,15 @@
 //!
 //! # Locks
 //!
-//! `dialling`, then `machine`, then the outbox of the connection. Code of the program, states, completions and
-//! destructors of messages, is called with none of them held. `dialling` is held from the look whether
+//! `dialling`, then `machine`, then the outbox of the connection. Code of the program, which is told of states
+//! and completions, keeps a log and drops messages, is called with none of them held. `dialling` is held from the look whether
 //! there is to be a dial until it was made, so that none is made after [`close`](Redial::close) returned.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use log::{error, info};
+use log::{debug, error, info};
 
 use super::dial::service_of;
 use super::machine::{Machine, Next, OnState, Phase, Plan};
@@ -94,7 +95,7 @@ impl<Out: Send + 'static> Redial<Out> {
         self.arm(step, timeout);
     }
 
-    fn resolved(self: &Arc<Self>, step: u64, found: Result<Vec<std::net::SocketAddr>, Error>) {
+    fn resolved(self: &Arc<Self>, step: u64, found: Result<Vec<SocketAddr>, Error>) {
         let dialling = lock(&self.dialling);
         let (task, picked) = {
             let mut machine = lock(&self.machine);
@@ -163,7 +164,6 @@ impl<Out: Send + 'static> Redial<Out> {
         if matches!(machine.phase, Phase::Resolving(_)) {
             machine.rotation.skip();
         }
-        info!(target: "netwheel::client", "try {}: {error}", machine.tries);
         let cause = match error.kind() {
             ErrorKind::Closed => DownCause::Closed(CloseReason::Shutdown),
             _ => DownCause::Failed(error.to_string()),
@@ -203,27 +203,17 @@ impl<Out: Send + 'static> Redial<Out> {
                 return;
             }
             match machine.phase {
-                Phase::Waiting(_) if machine.telling || !machine.untold.is_empty() => {
-                    machine.dial_due = true;
-                    return;
-                }
-                Phase::Waiting(_) => None,
+                Phase::Waiting(_) => Next::Dial,
                 Phase::Resolving(_) => {
                     machine.rotation.skip();
-                    let text = format!(
-                        "no answer to the name within {:?}",
-                        self.plan.connect_timeout
-                    );
-                    info!(target: "netwheel::client", "try {}: {text}", machine.tries);
-                    Some(machine.go_down(&self.plan, DownCause::Failed(text)))
+                    let timeout = self.plan.connect_timeout;
+                    let text = format!("no answer to the name within {timeout:?}");
+                    machine.go_down(&self.plan, DownCause::Failed(text))
                 }
                 _ => return,
             }
         };
-        match next {
-            None => self.dial(),
-            Some(next) => self.go_on(next),
-        }
+        self.go_on(next);
     }
 
     /// Rings after so long a time; the caller holds nothing.
@@ -265,7 +255,7 @@ impl<Out: Send + 'static> Redial<Out> {
         self.tell();
     }
 
-    /// Tells the program of each state, one after the other, whichever thread it happens on.
+    /// Tells the program and its log of each state, one after the other, whichever thread it happens on.
     fn tell(self: &Arc<Self>) {
         loop {
             let (on_state, state) = {
@@ -273,30 +263,31 @@ impl<Out: Send + 'static> Redial<Out> {
                 if machine.telling {
                     return;
                 }
-                match (machine.untold.pop_front(), machine.on_state.clone()) {
-                    (Some(state), Some(on_state)) => {
-                        machine.telling = true;
-                        (on_state, state)
+                let Some(state) = machine.untold.pop_front() else {
+                    let dials = std::mem::take(&mut machine.dial_due);
+                    drop(machine);
+                    if dials {
+                        self.dial();
                     }
-                    _ if std::mem::take(&mut machine.dial_due) => {
-                        drop(machine);
-                        return self.dial();
-                    }
-                    _ => return,
-                }
+                    return;
+                };
+                machine.telling = true;
+                (machine.on_state.clone(), state)
             };
-            let told = contain(|| on_state(&state));
-            let ends = told.is_err() || matches!(state, ClientState::Closed(_));
+            let told = contain(|| {
+                note(&state);
+                if let Some(on_state) = &on_state {
+                    on_state(&state);
+                }
+            });
             if told.is_err() {
                 error!(target: "netwheel::client", "on_state panicked, and is told nothing any more");
             }
             let gone = {
                 let mut machine = lock(&self.machine);
                 machine.telling = false;
-                ends.then(|| {
-                    machine.untold.clear();
-                    machine.on_state.take()
-                })
+                let ends = told.is_err() || matches!(state, ClientState::Closed(_));
+                ends.then(|| machine.on_state.take())
             };
             let _ = contain(|| drop((gone, on_state)));
         }
@@ -400,5 +391,13 @@ impl<Out: Send + 'static> Redial<Out> {
                 Err(Error::new(ErrorKind::Timeout, text))
             }
         }
+    }
+}
+
+/// A line for a try that could not even begin; the worker has one for a connect that failed.
+fn note(state: &ClientState) {
+    match state {
+        ClientState::Down(DownCause::Failed(why)) => info!(target: "netwheel::client", "{why}"),
+        _ => debug!(target: "netwheel::client", "{state}"),
     }
 }

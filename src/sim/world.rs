@@ -104,8 +104,8 @@ impl World {
         self.engine().run_until(deadline, done)
     }
 
-    /// Gives a name these addresses, for clients that dial it: as the name service of the world would, from
-    /// now on. None takes the name away.
+    /// Gives a name these addresses from now on, for clients that dial it; none takes the name away. A world
+    /// knows no names, not even `localhost`, until it is told.
     pub fn set_host(&self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) {
         let engine = self.engine.borrow();
         let mut fabric = engine.network.fabric();

@@ -1,7 +1,7 @@
 //! Clients that dial when there is something to send.
 
 use netwheel::sim::Runs;
-use netwheel::{ErrorKind, WhileDown};
+use netwheel::{ErrorKind, ReconnectingHandle, WhileDown};
 
 use super::*;
 
@@ -115,4 +115,37 @@ fn settings_that_would_never_dial_are_refused() {
     let (client, _) = on_demand(&world);
     let refuses = client.while_down(WhileDown::Refuse).connect(SERVER);
     assert_eq!(refuses.unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn a_callback_that_sends_at_every_state_keeps_it_dialling_and_nothing_else() {
+    Runs::seeds(0..50).run(|world| {
+        let (_server, received) = keeping(world);
+        let slot: Shared<Option<ReconnectingHandle<Bytes>>> = Shared::default();
+        let (inner, states) = (slot.clone(), States::default());
+        let keep = states.keeper();
+        let client = Client::on(world)
+            .on_demand(IDLE)
+            .on_state(move |state| {
+                keep(state);
+                let handle = inner.lock().unwrap().clone();
+                if let (Some(handle), ClientState::Resting) = (handle, state) {
+                    handle.try_send("again".into()).unwrap();
+                }
+            })
+            .pipeline(frames);
+        let handle = client.connect(SERVER).unwrap();
+        *slot.lock().unwrap() = Some(handle.clone());
+        handle.try_send("first".into()).unwrap();
+        world.run_for(10 * IDLE + SECOND);
+        slot.lock().unwrap().take();
+        handle.close();
+        let round = ["connecting 1", "up", "down idle", "resting"];
+        let words = states.words();
+        assert!(words.len() > 8 * round.len(), "{words:?}");
+        for (word, expected) in words[..words.len() - 1].iter().zip(round.iter().cycle()) {
+            assert_eq!(word, expected);
+        }
+        assert_eq!(received.lock().unwrap()[0], "first");
+    });
 }
