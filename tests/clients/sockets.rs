@@ -183,3 +183,30 @@ fn a_close_that_races_a_redial_is_the_last_word() {
     }
     eventually("nothing is left", || reactor.stats().active() == 0);
 }
+
+#[test]
+fn an_io_thread_may_dial_a_name() {
+    let reactor = reactor();
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let net = reactor.net().clone();
+    let (tell, told) = mpsc::channel();
+    let _handle = Client::on(&reactor)
+        .reconnect(fast())
+        .on_state(move |state| {
+            if matches!(state, ClientState::Up { .. }) {
+                let name = format!("localhost:{}", address.port());
+                let _ = tell.send(Client::on(&net).pipeline(frames).connect(name).unwrap());
+            }
+        })
+        .pipeline(frames)
+        .connect(address)
+        .unwrap();
+    let by_name = told.recv_timeout(PATIENCE).unwrap();
+    // Its first address may be ::1, where nobody listens.
+    let outcome = by_name.wait_open(PATIENCE).map_err(|error| error.kind());
+    assert!(
+        matches!(outcome, Ok(()) | Err(ErrorKind::Closed)),
+        "{outcome:?}"
+    );
+}

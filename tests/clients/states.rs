@@ -325,3 +325,32 @@ fn a_factory_that_panics_costs_one_try() {
         );
     });
 }
+
+#[test]
+fn a_crowd_comes_back_to_a_server_that_restarts_each_with_one_try_an_interval() {
+    const CLIENTS: usize = 200;
+    Runs::seeds(0..5).run(|world| {
+        let server = serve(world, SERVER);
+        let backoff = Backoff::every(SECOND).jitter(0.2);
+        let crowd: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let (client, states) = client(world, backoff.clone());
+                (client.connect(SERVER).unwrap(), states)
+            })
+            .collect();
+        assert!(world.run_until(SECOND, || crowd.iter().all(|(_, states)| states.is_up())));
+        server.shutdown(Duration::ZERO);
+        world.run_for(5 * SECOND);
+        for (_, states) in &crowd {
+            let tries = states.tried().len() - 1;
+            assert!((3..=6).contains(&tries), "{tries} in five seconds");
+        }
+        let _server = serve(world, SERVER);
+        world.run_for(2 * SECOND);
+        for (_, states) in &crowd {
+            assert!(states.is_up(), "{:?}", states.words());
+            states.check();
+        }
+        assert_eq!(world.net().stats().active(), 2 * CLIENTS as u64);
+    });
+}
