@@ -38,8 +38,8 @@ mod wheel;
 pub use address::{Address, IntoPlace, Peer, Place};
 pub use buffer::{Output, SHARED_BYTES_MIN};
 pub use client::{
-    Backoff, Batch, BatchBuilder, Client, ClientState, ClosedCause, ConnectionPool, Dial,
-    DownCause, Once, Pooled, Reconnect, ReconnectingHandle, WhileDown,
+    Backoff, Batch, BatchBuilder, Client, ClientState, ClosedCause, ConnectionPool, Dial, DialOnce,
+    DownCause, Pooled, Reconnect, ReconnectingHandle, WhileDown,
 };
 pub use clock::{Clock, Instant};
 pub use codec::{Body, Codec, Framing};

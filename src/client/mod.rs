@@ -59,7 +59,7 @@ use crate::target::{IntoTarget, Target};
 ///
 /// A connection that ends is not dialled again, unless the client is told to
 /// [come back](Self::reconnect).
-pub struct Client<P = (), M = Once> {
+pub struct Client<P = (), M = DialOnce> {
     net: Net,
     options: Options,
     connect_timeout: Duration,
@@ -69,7 +69,7 @@ pub struct Client<P = (), M = Once> {
 
 /// A client that dials once: its `connect` gives the handle of that connection.
 #[derive(Debug)]
-pub struct Once(());
+pub struct DialOnce(());
 
 /// A client that comes back: its `connect` gives a handle that outlives connections.
 pub struct Reconnect {
@@ -89,7 +89,7 @@ impl Client {
             options: Options::default(),
             connect_timeout: CONNECT_TIMEOUT,
             pipeline: (),
-            mode: Once(()),
+            mode: DialOnce(()),
         }
     }
 }

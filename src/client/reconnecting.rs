@@ -20,7 +20,8 @@ use crate::handle::{CloseRequest, ConnectionHandle};
 /// there is no connection comes back, or waits for the next, see [`WhileDown`](crate::WhileDown).
 ///
 /// A clone is the same client. It ends with the last of them, as by
-/// [`close_after_flush`](Self::close_after_flush).
+/// [`close_after_flush`](Self::close_after_flush). One that the client's own pipelines or `on_state` keep counts
+/// as well: such a client ends by [`close`](Self::close).
 ///
 /// Threads: any. Cost: as a [`ConnectionHandle`], and one more lock. Limit: the connection's, and that of
 /// [`WhileDown`](crate::WhileDown).

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use netwheel::{Address, ErrorKind, Reactor, WhileDown};
 
-use super::util::{PATIENCE, any_port, eventually};
+use super::util::{A_WHILE, PATIENCE, any_port, eventually};
 use super::*;
 
 fn reactor() -> Reactor {
@@ -209,4 +209,83 @@ fn an_io_thread_may_dial_a_name() {
         matches!(outcome, Ok(()) | Err(ErrorKind::Closed)),
         "{outcome:?}"
     );
+}
+
+/// What the simulator cannot try, as it has one thread: sends, opens, resets and completions at once.
+#[test]
+fn senders_on_many_threads_are_answered_once_each_while_the_server_keeps_resetting() {
+    const THREADS: u32 = 4;
+    const MESSAGES: u32 = 500;
+    let reactor = Reactor::builder().workers(2).start().unwrap();
+    let received: Shared<Vec<Vec<u32>>> = Shared::default();
+    let keep = received.clone();
+    let server = Server::on(&reactor)
+        .linger(Duration::ZERO)
+        .pipeline(move |_| {
+            let (keep, mut own) = (keep.clone(), Vec::new());
+            Pipeline::new(LengthField::u32()).handle(move |cx, bytes: Bytes| {
+                own.push(u32::from_be_bytes(bytes[..].try_into()?));
+                if own.len() == 50 {
+                    keep.lock().unwrap().push(own.split_off(0));
+                    cx.close(netwheel::CloseReason::Local);
+                }
+                Ok(())
+            })
+        })
+        .listen(any_port())
+        .unwrap()
+        .start()
+        .unwrap();
+    let states = States::default();
+    let handle = Client::on(&reactor)
+        .reconnect(Backoff::every(Duration::from_millis(1)))
+        .while_down(WhileDown::Queue {
+            messages_max: 10_000,
+            bytes_max: 1 << 20,
+        })
+        .on_state(states.keeper())
+        .pipeline(frames)
+        .connect(server.address())
+        .unwrap();
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (handle, tell) = (handle.clone(), tell.clone());
+            scope.spawn(move || {
+                for n in 0..MESSAGES {
+                    let (number, tell) = (thread * MESSAGES + n, tell.clone());
+                    let done = move |outcome: Result<(), _>| {
+                        let _ = tell.send((number, outcome.is_ok()));
+                    };
+                    let message = number.to_be_bytes().to_vec();
+                    handle.try_send_then(message.into(), done).unwrap();
+                    if n % 16 == 0 {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    eventually("nothing waits", || handle.waiting() == 0);
+    handle.close_after_flush();
+    let answers = THREADS * MESSAGES;
+    let mut answered: Vec<u32> = (0..answers)
+        .map(|_| told.recv_timeout(PATIENCE).unwrap().0)
+        .collect();
+    answered.sort_unstable();
+    assert_eq!(answered, (0..answers).collect::<Vec<_>>());
+    drop((handle, tell));
+    assert!(told.recv_timeout(A_WHILE).is_err(), "each once");
+    reactor.shutdown(PATIENCE);
+    states.check();
+    let received = received.lock().unwrap();
+    let mut all = received.concat();
+    for thread in 0..THREADS {
+        let of_one = |one: &Vec<u32>| one.iter().filter(|n| **n / MESSAGES == thread).is_sorted();
+        assert!(received.iter().all(of_one), "in order");
+    }
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count, "at most once");
 }
