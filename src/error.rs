@@ -339,26 +339,42 @@ pub enum TrySendError<T> {
     Full(T),
     /// The connection has gone.
     Closed(T),
+    /// The client is between two connections; try again once it is up.
+    Down(T),
 }
 
 impl<T> TrySendError<T> {
     /// The message.
     pub fn into_inner(self) -> T {
         match self {
-            Self::Full(message) | Self::Closed(message) => message,
+            Self::Full(message) | Self::Closed(message) | Self::Down(message) => message,
         }
     }
 
-    /// Whether trying again later may help.
+    /// The same refusal of what `f` makes of the message.
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> TrySendError<U> {
+        match self {
+            Self::Full(message) => TrySendError::Full(f(message)),
+            Self::Closed(message) => TrySendError::Closed(f(message)),
+            Self::Down(message) => TrySendError::Down(f(message)),
+        }
+    }
+
+    /// Whether a bound was reached, so that trying again later may help.
     pub const fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))
+    }
+
+    /// Whether it was refused for good.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
     }
 
     /// The reason a connection closes with when this refusal ends a callback.
     pub(crate) const fn reason(&self) -> CloseReason {
         match self {
             Self::Full(_) => CloseReason::OverLimit,
-            Self::Closed(_) => CloseReason::Local,
+            Self::Closed(_) | Self::Down(_) => CloseReason::Local,
         }
     }
 }
@@ -369,6 +385,7 @@ impl<T> fmt::Debug for TrySendError<T> {
         f.write_str(match self {
             Self::Full(_) => "Full(..)",
             Self::Closed(_) => "Closed(..)",
+            Self::Down(_) => "Down(..)",
         })
     }
 }
@@ -378,6 +395,7 @@ impl<T> fmt::Display for TrySendError<T> {
         f.write_str(match self {
             Self::Full(_) => "the queue is full",
             Self::Closed(_) => "the connection is closed",
+            Self::Down(_) => "the client is not connected at the moment",
         })
     }
 }

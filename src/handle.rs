@@ -67,6 +67,16 @@ struct Queue<Out> {
     /// Whether the connection closes once what was accepted has left.
     refuses: bool,
     state: Life,
+    /// Whoever outlives the connection and is told of its life.
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// Whoever outlives a connection and is told of its life; never while a lock of the outbox is held.
+pub(crate) trait Watch: Send + Sync {
+    /// The pipeline has been told that the connection is open.
+    fn opened(&self, id: ConnectionId, peer: Peer);
+    /// The connection has ended, or will never be; told once, and last.
+    fn closed(&self, reason: CloseReason);
 }
 
 #[derive(Clone)]
@@ -149,6 +159,7 @@ impl<Out> Outbox<Out> {
                 close: None,
                 refuses: false,
                 state: Life::Opening,
+                watch: None,
             }),
             settled: Condvar::new(),
             waiting: AtomicUsize::new(0),
@@ -162,6 +173,16 @@ impl<Out> Outbox<Out> {
     /// Settles how messages are weighed: a client's handle is there before its pipeline.
     pub(crate) fn weigh_by(&self, weigh: fn(&Out) -> usize) {
         lock(&self.queue).weigh = weigh;
+    }
+
+    /// How messages are weighed.
+    pub(crate) fn weigher(&self) -> fn(&Out) -> usize {
+        lock(&self.queue).weigh
+    }
+
+    /// Tells `watch` of the connection's life, of which nothing has happened yet.
+    pub(crate) fn watch_by(&self, watch: Arc<dyn Watch>) {
+        lock(&self.queue).watch = Some(watch);
     }
 
     /// Ties the outbox to its connection; what waits already is counted in and announced.
@@ -188,11 +209,41 @@ impl<Out> Outbox<Out> {
         self.settled.notify_all();
     }
 
-    fn accept(&self, out: Out, done: Option<Completion>) -> Result<(), TrySendError<Out>> {
+    /// The pipeline has been told of the open.
+    pub(crate) fn tell_open(&self, peer: Peer) {
+        let told = {
+            let queue = lock(&self.queue);
+            let id = queue.route.as_ref().map(|route| route.id);
+            queue.watch.clone().zip(id)
+        };
+        if let Some((watch, id)) = told {
+            watch.opened(id, peer);
+        }
+    }
+
+    pub(crate) fn accept(
+        &self,
+        out: Out,
+        done: Option<Completion>,
+    ) -> Result<(), TrySendError<Out>> {
+        self.offer(out, done)
+            .map_err(|(refused, done)| refuse(refused, done))
+    }
+
+    /// Queues a message, or gives all of it back.
+    pub(crate) fn offer(
+        &self,
+        out: Out,
+        done: Option<Completion>,
+    ) -> Result<(), (TrySendError<Out>, Option<Completion>)> {
         let entry = Entry::new(out, done, FROM_HANDLE);
-        self.accept_entry(entry).map_err(|refused| match refused {
-            TrySendError::Full(entry) => refuse(TrySendError::Full(entry.out), entry.done),
-            TrySendError::Closed(entry) => refuse(TrySendError::Closed(entry.out), entry.done),
+        self.accept_entry(entry).map_err(|refused| {
+            let mut done = None;
+            let refused = refused.map(|entry| {
+                done = entry.done;
+                entry.out
+            });
+            (refused, done)
         })
     }
 
@@ -212,6 +263,21 @@ impl<Out> Outbox<Out> {
         }
         queue.push(self, entry);
         Ok(())
+    }
+
+    /// Queues what has waited for the connection, whose bound was seen to where it waited. What the
+    /// connection does not take any more stays with the caller.
+    pub(crate) fn accept_waiting(&self, waiting: &mut VecDeque<Entry<Out>>) {
+        let mut queue = lock(&self.queue);
+        if !queue.accepts() {
+            return;
+        }
+        if let Some(route) = &queue.route {
+            route.mailbox.admit_always(waiting.len());
+        }
+        for entry in waiting.drain(..) {
+            queue.push(self, entry);
+        }
     }
 
     /// Queues the answers to one message of a lane, which were let in with it.
@@ -340,6 +406,11 @@ impl<Out> Outbox<Out> {
         }
     }
 
+    /// Whether it accepts nothing more: it has ended, or was told to.
+    pub(crate) fn is_ending(&self) -> bool {
+        !lock(&self.queue).accepts()
+    }
+
     /// Accepts nothing more; what was accepted still leaves.
     pub(crate) fn refuse_more(&self) {
         lock(&self.queue).refuses = true;
@@ -402,7 +473,7 @@ impl<Out> Outbox<Out> {
     /// Ends the outbox: what waits is answered with `reason`, later messages come back as closed. Tells
     /// how many completions have panicked.
     pub(crate) fn shut_down(&self, reason: CloseReason) -> u64 {
-        let (entries, mailbox) = {
+        let (entries, mailbox, watch) = {
             let mut queue = lock(&self.queue);
             if let Life::Closed(_) = queue.state {
                 return 0;
@@ -411,7 +482,8 @@ impl<Out> Outbox<Out> {
             queue.results.clear();
             drop(self.take_memberships(&mut queue));
             let mailbox = queue.route.as_ref().map(|route| Arc::clone(&route.mailbox));
-            (std::mem::take(&mut queue.entries), mailbox)
+            let entries = std::mem::take(&mut queue.entries);
+            (entries, mailbox, queue.watch.take())
         };
         self.tell_output_bytes(0);
         self.settled.notify_all();
@@ -426,6 +498,9 @@ impl<Out> Outbox<Out> {
             if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
                 panics += 1;
             }
+        }
+        if let Some(watch) = watch {
+            watch.closed(reason);
         }
         panics
     }
@@ -571,10 +646,9 @@ impl<Out> ConnectionHandle<Out> {
         let mut entry = Entry::new(out, None, FROM_HANDLE);
         entry.file = Some(Box::new(file));
         let both = |entry: Entry<Out>| (entry.out, *entry.file.expect("given above"));
-        self.0.accept_entry(entry).map_err(|refused| match refused {
-            TrySendError::Full(entry) => TrySendError::Full(both(entry)),
-            TrySendError::Closed(entry) => TrySendError::Closed(both(entry)),
-        })
+        self.0
+            .accept_entry(entry)
+            .map_err(|refused| refused.map(both))
     }
 
     /// Closes the connection at once; what waits for it is answered as not sent. Never refused.
@@ -616,6 +690,12 @@ impl<Out> ConnectionHandle<Out> {
             Life::Closed(reason) => Some(reason),
             Life::Opening | Life::Open => None,
         }
+    }
+
+    /// Whether it takes no more messages: the connection has ended, or is about to.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.0.is_ending()
     }
 
     /// Bytes on their way to the socket: messages by their weight, output by its length. A snapshot.

@@ -22,7 +22,9 @@ mod net;
 mod options;
 mod panics;
 mod pipeline;
+mod random;
 mod reactor;
+mod schedule;
 mod server;
 mod sessions;
 pub mod sim;
@@ -30,6 +32,7 @@ mod slots;
 pub mod stages;
 mod stats;
 mod sync;
+mod target;
 pub mod testing;
 mod thread_role;
 #[cfg(feature = "tls")]
@@ -39,7 +42,10 @@ mod wheel;
 
 pub use address::{Address, IntoPlace, Peer, Place};
 pub use buffer::{Output, SHARED_BYTES_MIN};
-pub use client::{Client, Dial};
+pub use client::{
+    Backoff, Batch, BatchBuilder, Client, ClientState, ClosedCause, ConnectionPool, Dial, DialOnce,
+    DownCause, Pooled, Reconnect, ReconnectingHandle, WhileDown,
+};
 pub use clock::{Clock, Instant};
 pub use codec::{Body, Codec, Framing};
 pub use error::{
@@ -60,6 +66,7 @@ pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
 pub use sessions::{Duplicate, Session, SessionId, Sessions};
 pub use stats::Stats;
+pub use target::{IntoTarget, Target};
 
 /// Compiles the code of the README.
 #[cfg(doctest)]

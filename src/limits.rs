@@ -80,6 +80,20 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 pub const HEARTBEATS_MISSED_MAX: u32 = 3;
 /// Time before a client dials again (S1: INTERVAL).
 pub const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+/// Clients of one network that wait before they dial again, or for a name; one more ends at once.
+pub const TASKS_MAX: usize = 65_536;
+/// Names that wait to be looked up; a client whose name finds no room counts that as a failed try.
+pub const LOOKUPS_MAX: usize = 1024;
+/// Messages that wait for a client's next connection, where they are told to: as many as an executor's.
+pub const DOWN_MESSAGES_MAX: usize = 1024;
+/// Bytes of messages that wait for a client's next connection: as many as one that is up may hold.
+pub const DOWN_BYTES_MAX: usize = MIB;
+/// Items of a full batch: few enough for one frame, enough to share its cost.
+pub const BATCH_ITEMS_MAX: usize = 100;
+/// Time that an item of a batch waits for others: nobody notices, and a busy sender fills many batches in it.
+pub const BATCH_DELAY_MAX: Duration = Duration::from_millis(20);
+/// Items that wait in a batch, those of deliveries that came back included.
+pub const BATCH_WAITING_MAX: usize = 10_000;
 /// Messages kept for one peer until it acknowledges them (S1.11).
 pub const OUTBOX_MESSAGES_MAX: usize = 1024;
 /// Bytes kept for one peer until it acknowledges them (S1.11).

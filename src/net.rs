@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::connection::Service;
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::options::Options;
+use crate::schedule::{Task, TaskId};
 use crate::stats::Stats;
 
 /// A network, as seen by the servers and clients on it. A clone is the same network.
@@ -72,6 +74,9 @@ pub(crate) trait Listening: Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
+/// Told what addresses a name has; at least one, where it has any.
+pub(crate) type Resolved = Box<dyn FnOnce(Result<Vec<SocketAddr>, Error>) + Send>;
+
 /// What a network does.
 pub(crate) trait Network: Send + Sync {
     fn bind(&self, at: &Place, options: &Options) -> Result<Box<dyn Listening>, Error>;
@@ -82,6 +87,16 @@ pub(crate) trait Network: Send + Sync {
     ) -> Result<(), Error>;
     /// Begins a connect; the outcome goes to the pipeline that the service makes.
     fn connect(&self, to: &Place, service: &Arc<Service>, timeout: Duration) -> Result<(), Error>;
+    /// Looks a name up, off the I/O threads and within `timeout`. `done` is called once, or dropped where
+    /// the network ends before.
+    fn resolve(&self, host: &str, port: u16, timeout: Duration, done: Resolved);
+    /// Does something later, on an I/O thread; dropped where the network ends before. What it refuses
+    /// comes back.
+    fn schedule(&self, after: Duration, task: Task) -> Result<TaskId, (Error, Task)>;
+    /// Drops a task uncalled, unless it has been called.
+    fn cancel(&self, task: TaskId);
+    /// Where the chance of a client begins: another one for each, and in memory the world's choice.
+    fn seed(&self) -> u64;
     fn executor(&self, threads: usize) -> Executor;
     /// Ends a service: drains it until `timeout`, then cuts off what is left.
     fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport;

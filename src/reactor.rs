@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
@@ -19,14 +20,15 @@ use crate::limits::{
     CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, at_least_one, workers_default,
 };
 use crate::mailbox::{Command, Mailbox};
-use crate::net::{Listening, Net, Network, ShutdownReport};
+use crate::net::{Listening, Net, Network, Resolved, ShutdownReport};
 use crate::options::Options;
+use crate::schedule::{Schedule, Task, TaskId};
 use crate::stats::{Stats, WorkerStats};
 use crate::sync::lock;
 use crate::thread_role;
 use crate::transport::system::{
-    Acceptor, AcceptorHandle, Admission, Bound, Inbound, Order, Plug, SystemDriver, WorkerDoor,
-    begin_connect, descriptor_limit, pin_to,
+    Acceptor, AcceptorHandle, Admission, Bound, Inbound, Order, Plug, Resolver, SystemDriver,
+    WorkerDoor, begin_connect, descriptor_limit, pin_to,
 };
 use crate::transport::{Arrival, Worker, WorkerSeed};
 
@@ -149,19 +151,28 @@ impl ReactorBuilder {
             workers.stats(),
             self.connections_max.unwrap_or_else(connections_default),
         ));
+        let (schedule, resolver) = (Arc::new(Schedule::new()), Resolver::new(clock.clone()));
         let doors = workers.doors.clone();
         let one_chosen = doors.len() == 1 && !matches!(self.order, Order::Custom(_));
-        let (acceptor, handle) =
-            Acceptor::new(clock, doors.clone(), self.order, Arc::clone(&admission))?;
+        let (acceptor, handle) = Acceptor::new(
+            clock.clone(),
+            doors.clone(),
+            self.order,
+            Arc::clone(&admission),
+            Arc::clone(&schedule),
+        )?;
         let acceptor = spawn("netwheel-accept".into(), move || acceptor.run())?;
         let mut threads = workers.keep();
         threads.push(acceptor);
         let system = Arc::new(System {
+            clock,
             doors,
             acceptor: handle,
             one_chosen,
             plugs: Mutex::default(),
             admission,
+            schedule,
+            resolver,
             next: Mutex::new(0),
             services: Mutex::default(),
         });
@@ -336,9 +347,11 @@ impl Reactor {
 
     fn end(&mut self, timeout: Duration) -> ShutdownReport {
         let report = self.system.end_all(&self.system.take_services(), timeout);
+        self.system.resolver.end();
         self.system.acceptor.stop();
         stop_workers(&self.system.doors);
         join(&mut self.threads);
+        self.system.resolver.join();
         report
     }
 }
@@ -361,6 +374,7 @@ impl Drop for Reactor {
             for service in self.system.take_services() {
                 service.end();
             }
+            self.system.resolver.end();
             self.system.acceptor.stop();
             stop_workers(&self.system.doors);
         }
@@ -377,6 +391,7 @@ impl fmt::Debug for Reactor {
 
 /// The network on the operating system.
 struct System {
+    clock: Clock,
     doors: Vec<WorkerDoor>,
     acceptor: AcceptorHandle,
     /// Whether there is nothing to choose: the only worker accepts by itself, which saves each connection
@@ -385,6 +400,9 @@ struct System {
     /// The listeners of that worker, which are stopped without waiting for it.
     plugs: Mutex<Vec<(Arc<Service>, Plug)>>,
     admission: Arc<Admission>,
+    /// What the acceptor does later.
+    schedule: Arc<Schedule>,
+    resolver: Resolver,
     next: Mutex<usize>,
     services: Mutex<Services>,
 }
@@ -606,6 +624,24 @@ impl Network for System {
             door.stats.connections.leave();
             service.leave();
         })
+    }
+
+    fn resolve(&self, host: &str, port: u16, timeout: Duration, done: Resolved) {
+        self.resolver.resolve(host, port, timeout, done);
+    }
+
+    fn schedule(&self, after: Duration, task: Task) -> Result<TaskId, (Error, Task)> {
+        let id = self.schedule.add(self.clock.now() + after, task)?;
+        self.acceptor.wake();
+        Ok(id)
+    }
+
+    fn cancel(&self, task: TaskId) {
+        self.schedule.cancel(task);
+    }
+
+    fn seed(&self) -> u64 {
+        RandomState::new().hash_one(self.clock.now().as_nanos())
     }
 
     fn executor(&self, threads: usize) -> Executor {

@@ -9,6 +9,7 @@ mod progress;
 mod serve;
 pub(crate) mod signals;
 mod stats_file;
+pub(crate) mod stdin;
 
 use std::error::Error;
 use std::io::Write;

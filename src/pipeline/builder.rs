@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -49,6 +50,11 @@ impl<In: 'static, Out: 'static> Pipeline<In, Out> {
             filters: Vec::new(),
             slots: Vec::new(),
         }
+    }
+
+    /// Closes its connection once no message has come or gone for so long.
+    pub(crate) fn close_when_disused(&mut self, time: Duration) {
+        self.link.close_when_disused(time);
     }
 
     /// Ties the pipeline to handles that are there already.

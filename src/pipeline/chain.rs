@@ -9,11 +9,13 @@
 //! borrowed (edits, injected messages) waits in the tail and is done after the message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use log::debug;
 
 use super::context::{Context, Parts};
+use super::disuse::Disuse;
 use super::handler::Terminal;
 use super::link::{Link, TypedLink};
 use super::stage::{Flow, NEVER_OPENED, Slot};
@@ -452,7 +454,12 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         }
         self.opened = true;
         self.at_terminal(state, turn, |terminal, cx| terminal.on_open(cx))?;
-        self.finish(state, turn)
+        self.finish(state, turn)?;
+        if let Some(outlet) = &self.tail.outlet {
+            // Behind what the callbacks have written: a greeting leaves before what has waited for it.
+            outlet.outbox.tell_open(state.peer());
+        }
+        Ok(())
     }
 
     fn ingest(
@@ -589,5 +596,15 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> TypedLink<C::Out> for Chain<C, T> {
     fn adopt(&mut self, outbox: Arc<Outbox<C::Out>>) {
         outbox.weigh_by(C::weigh);
         self.tail.outlet = Some(Box::new(Outlet::new(outbox)));
+    }
+
+    fn close_when_disused(&mut self, time: Duration) {
+        // The outermost, which sees all that comes and goes.
+        let stage = Slot {
+            name: "disuse",
+            key: NEVER_OPENED,
+            stage: Box::new(Disuse::after(time)),
+        };
+        self.slots.insert(0, stage);
     }
 }

@@ -1,6 +1,7 @@
 //! The seam between the connection, which knows no types of messages, and the chain, which knows all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -57,4 +58,6 @@ pub(crate) trait Link {
 /// A link whose outbound type is known, for a client that holds its end already.
 pub(crate) trait TypedLink<Out>: Link {
     fn adopt(&mut self, outbox: Arc<Outbox<Out>>);
+    /// Closes the connection once it was not used for so long; before it is open.
+    fn close_when_disused(&mut self, time: Duration);
 }

@@ -14,6 +14,7 @@ mod attributes;
 mod builder;
 mod chain;
 mod context;
+mod disuse;
 mod event;
 mod filter;
 mod handler;

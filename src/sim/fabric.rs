@@ -3,20 +3,23 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::listener::Listeners;
 use super::pipe::{Parcel, Pipe};
-use super::random::{Random, mix};
 use super::socket::{Phase, Socket, SocketId};
 use super::temper::Temper;
 use crate::address::{Address, Peer, Place};
 use crate::buffer::Room;
 use crate::clock::{Clock, Instant};
 use crate::connection::Service;
+use crate::error::{Error, ErrorKind};
 use crate::id::Key;
+use crate::net::Resolved;
 use crate::options::Options;
+use crate::random::{Random, mix};
+use crate::schedule::Task;
 use crate::transport::{Arrival, Readiness};
 
 /// Pieces that one write may be cut into on its way.
@@ -35,6 +38,8 @@ enum Due {
     Syn(SocketId),
     /// The answer to a connect arrives.
     SynAck(SocketId),
+    /// A name has been looked up.
+    Answer(u64),
 }
 
 /// What leaves a trace.
@@ -50,6 +55,7 @@ pub(super) enum Trace {
     Write,
     Shutdown,
     Close,
+    Task,
 }
 
 /// What waits for one worker.
@@ -73,6 +79,10 @@ pub(super) struct Fabric {
     trace: u64,
     sockets: BTreeMap<SocketId, Socket>,
     due: BinaryHeap<Reverse<(Instant, u64, Due)>>,
+    /// The addresses that names have.
+    pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Names that are being looked up.
+    pub(super) lookups: BTreeMap<u64, Task>,
     desks: Vec<Desk>,
     /// Numbers given out to sockets, and to what is due, so that it stays in order.
     numbers: u64,
@@ -89,6 +99,8 @@ impl Fabric {
             trace: 0,
             sockets: BTreeMap::new(),
             due: BinaryHeap::new(),
+            hosts: BTreeMap::new(),
+            lookups: BTreeMap::new(),
             desks: (0..workers).map(|_| Desk::default()).collect(),
             numbers: 0,
         }
@@ -143,11 +155,9 @@ impl Fabric {
         self.next_due().is_some_and(|at| at <= self.clock.now())
     }
 
-    /// Lets the next thing happen.
-    pub(super) fn happen(&mut self) {
-        let Some(Reverse((_, number, due))) = self.due.pop() else {
-            return;
-        };
+    /// Lets the next thing happen; answers with what is to be called for it, once nothing is locked.
+    pub(super) fn happen(&mut self) -> Option<Task> {
+        let Reverse((_, number, due)) = self.due.pop()?;
         self.note(Trace::Arrive, number, 0);
         match due {
             Due::Parcel(id) => self.arrive(id),
@@ -158,7 +168,26 @@ impl Fabric {
                 }
                 self.list(id);
             }
+            Due::Answer(id) => return self.lookups.remove(&id),
         }
+        None
+    }
+}
+
+/// Names.
+impl Fabric {
+    /// Looks a name up; the answer takes its time.
+    pub(super) fn look_up(&mut self, host: &str, port: u16, done: Resolved) {
+        let found = match self.hosts.get(host).map(Vec::as_slice) {
+            None | Some([]) => {
+                let text = format!("no address for {host}: the world knows no such name");
+                Err(Error::new(ErrorKind::Address, text))
+            }
+            Some(found) => Ok(found.iter().map(|&ip| (ip, port).into()).collect()),
+        };
+        let number = self.number();
+        self.lookups.insert(number, Box::new(move || done(found)));
+        self.schedule(Due::Answer(number));
     }
 }
 

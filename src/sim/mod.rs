@@ -50,7 +50,6 @@ mod fabric;
 mod listener;
 mod network;
 mod pipe;
-mod random;
 mod runs;
 mod socket;
 mod temper;

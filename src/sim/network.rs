@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use log::error;
+
 use super::fabric::Fabric;
 use super::listener::ListenerId;
 use super::world;
@@ -14,10 +16,13 @@ use crate::connection::Service;
 use crate::error::{Error, ErrorKind};
 use crate::executor::{Executor, Roster};
 use crate::mailbox::{Command, Mailbox};
-use crate::net::{Listening, Network, ShutdownReport};
+use crate::net::{Listening, Network, Resolved, ShutdownReport};
 use crate::options::Options;
+use crate::panics::contain;
+use crate::schedule::{Schedule, Task, TaskId};
 use crate::stats::{Stats, WorkerStats};
 use crate::sync::lock;
+use crate::thread_role;
 use crate::transport::Arrival;
 
 /// One worker, as seen from outside.
@@ -32,6 +37,7 @@ pub(super) struct MemoryNetwork {
     pub(super) fabric: Arc<Mutex<Fabric>>,
     pub(super) roster: Roster,
     pub(super) doors: Vec<Door>,
+    pub(super) schedule: Schedule,
     next: AtomicUsize,
     /// Services that are to be cut off at a moment, because nobody could wait for them.
     aborts: Mutex<Vec<(Instant, Arc<Service>)>>,
@@ -50,6 +56,7 @@ impl MemoryNetwork {
             fabric,
             roster,
             doors,
+            schedule: Schedule::new(),
             next: AtomicUsize::new(0),
             aborts: Mutex::default(),
             over: AtomicBool::new(false),
@@ -126,6 +133,25 @@ impl MemoryNetwork {
     /// The world has ended: nothing is connected any more.
     pub(super) fn end_world(&self) {
         self.over.store(true, Ordering::Relaxed);
+        self.schedule.end();
+        let unanswered = std::mem::take(&mut self.fabric().lookups);
+        drop(unanswered);
+    }
+
+    /// Lets the next thing happen in the fabric.
+    pub(super) fn happen(&self) {
+        let answered = self.fabric().happen();
+        if let Some(answered) = answered {
+            call(answered);
+        }
+    }
+
+    /// Does one piece of work that was left for now.
+    pub(super) fn call_task(&self) {
+        let task = self.schedule.take_due(self.clock.now(), &mut 1);
+        if let Some(task) = task {
+            call(task);
+        }
     }
 
     fn refuse_when_over(&self) -> Result<(), Error> {
@@ -133,6 +159,13 @@ impl MemoryNetwork {
             true => Err(Error::new(ErrorKind::Closed, "the world has ended")),
             false => Ok(()),
         }
+    }
+}
+
+/// Calls what the acceptor or the resolver would, whose thread outlives a panic.
+fn call(task: Task) {
+    if contain(|| thread_role::play(true, task)).is_err() {
+        error!(target: "netwheel::acceptor", "a task panicked");
     }
 }
 
@@ -200,6 +233,22 @@ impl Network for MemoryNetwork {
         drop(fabric);
         self.announce(worker);
         Ok(())
+    }
+
+    fn resolve(&self, host: &str, port: u16, _: Duration, done: Resolved) {
+        self.fabric().look_up(host, port, done);
+    }
+
+    fn schedule(&self, after: Duration, task: Task) -> Result<TaskId, (Error, Task)> {
+        self.schedule.add(self.clock.now() + after, task)
+    }
+
+    fn cancel(&self, task: TaskId) {
+        self.schedule.cancel(task);
+    }
+
+    fn seed(&self) -> u64 {
+        self.fabric().random.next()
     }
 
     fn executor(&self, _: usize) -> Executor {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::random::Random;
 use crate::limits::{READ_BUFFER_BYTES, WorkerLimits};
+use crate::random::Random;
 
 /// The bounds and rates by which chance works in one world; drawn from its seed, so that some worlds are
 /// fast and even and others are all delays and scraps. A rate says how often: once in so many times, or

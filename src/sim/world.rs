@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,12 +11,12 @@ use std::time::Duration;
 use super::driver::MemoryDriver;
 use super::fabric::{Fabric, Trace};
 use super::network::{Door, MemoryNetwork};
-use super::random::Random;
 use super::temper::Temper;
 use crate::clock::{Clock, Instant};
 use crate::executor::Roster;
 use crate::mailbox::{Mailbox, Wake};
 use crate::net::{Net, Network};
+use crate::random::Random;
 use crate::stats::WorkerStats;
 use crate::thread_role;
 use crate::transport::{Worker, WorkerSeed};
@@ -103,6 +104,16 @@ impl World {
         self.engine().run_until(deadline, done)
     }
 
+    /// Gives a name these addresses from now on, for clients that dial it; none takes the name away. A world
+    /// knows no names, not even `localhost`, until it is told.
+    pub fn set_host(&self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) {
+        let engine = self.engine.borrow();
+        let mut fabric = engine.network.fabric();
+        fabric
+            .hosts
+            .insert(name.to_owned(), addresses.into_iter().collect());
+    }
+
     /// A number that stands for all that has happened so far: two runs with the same hash were the same.
     #[must_use]
     pub fn trace_hash(&self) -> u64 {
@@ -161,6 +172,8 @@ enum Step {
     Pool(usize),
     /// The pools pay the wake-ups they owe.
     Pay,
+    /// A task that is due is called.
+    Task,
     Turn(usize),
 }
 
@@ -267,10 +280,11 @@ impl Engine {
         }
     }
 
-    /// When the next timer of a worker fires, or a service is cut off.
+    /// When the next timer of a worker fires, a task is due, or a service is cut off.
     fn next_wake(&self) -> Option<Instant> {
         let wakes = self.stations.iter().filter_map(|station| station.wakes_at);
-        wakes.chain(self.network.next_abort()).min()
+        let tasks = self.network.schedule.next();
+        wakes.chain(self.network.next_abort()).chain(tasks).min()
     }
 
     fn pass_until(&mut self, at: Instant) {
@@ -308,6 +322,9 @@ impl Engine {
         if roster.owes() {
             steps.push(Step::Pay);
         }
+        if self.network.schedule.next().is_some_and(|at| at <= now) {
+            steps.push(Step::Task);
+        }
         for (index, station) in self.stations.iter().enumerate() {
             if station.is_awake(now) || fabric.has_events(index) {
                 steps.push(Step::Turn(index));
@@ -318,7 +335,7 @@ impl Engine {
     fn take(&mut self, step: Step) {
         let network = &self.network;
         match step {
-            Step::Happen => network.fabric().happen(),
+            Step::Happen => network.happen(),
             Step::Accept(nth) => network.accept(nth),
             Step::Pool(nth) => {
                 let mut fabric = network.fabric();
@@ -328,6 +345,10 @@ impl Engine {
                 network.roster.run_one(nth, quiet);
             }
             Step::Pay => network.roster.pay(),
+            Step::Task => {
+                network.fabric().note(Trace::Task, 0, 0);
+                network.call_task();
+            }
             Step::Turn(index) => {
                 network.fabric().note(Trace::Turn, index as u64, 0);
                 self.stations[index].turn(&network.clock);

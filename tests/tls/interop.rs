@@ -153,7 +153,7 @@ fn our_client_talks_to_openssl() {
                 .tls(&tls)
                 .handle(move |_, bytes| Ok(telling.send(bytes)?))
         })
-        .connect(&format!("127.0.0.1:{port}"))
+        .connect(format!("127.0.0.1:{port}"))
         .unwrap();
     client.try_send(Bytes::from_static(b"hello\n")).unwrap();
     let mut answer = Vec::new();

@@ -1,7 +1,8 @@
 //! The thread that accepts and hands out.
 //!
 //! Accepts in batches, hands each socket unregistered to a worker (a mio source is bound to its first
-//! poll), and wakes a worker once per batch.
+//! poll), and wakes a worker once per batch. Between two batches it calls the tasks that are due, such as
+//! the redials of clients: it is the one thread that has a poll and no connection that would wait for it.
 
 use std::io;
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use crate::address::Peer;
 use crate::clock::{Clock, Instant};
 use crate::connection::{Listens, Service};
 use crate::error::Error;
-use crate::limits::ACCEPT_BATCH;
+use crate::limits::{ACCEPT_BATCH, TIMERS_PER_TURN};
 use crate::mailbox::{Command, Mailbox};
 use crate::panics::contain;
+use crate::schedule::Schedule;
 use crate::stats::WorkerStats;
 use crate::transport::Arrival;
 
@@ -88,10 +90,17 @@ impl AcceptorHandle {
         self.ask(Request::Stop);
     }
 
+    /// Makes the thread look at its schedule, which has a new task.
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            warn!(target: "netwheel::acceptor", "wake: {error}");
+        }
+    }
+
     fn ask(&self, request: Request) -> bool {
         let asked = self.requests.send(request).is_ok();
-        if asked && let Err(error) = self.waker.wake() {
-            warn!(target: "netwheel::acceptor", "wake: {error}");
+        if asked {
+            self.wake();
         }
         asked
     }
@@ -106,6 +115,7 @@ pub(crate) struct Acceptor {
     clock: Clock,
     // Unbounded, but a request is made once per listener, server and reactor, and waited for.
     requests: Receiver<Request>,
+    schedule: Arc<Schedule>,
     listeners: Vec<OpenListener>,
     tokens: usize,
     doors: Vec<WorkerDoor>,
@@ -124,6 +134,7 @@ impl Acceptor {
         doors: Vec<WorkerDoor>,
         order: Order,
         admission: Arc<Admission>,
+        schedule: Arc<Schedule>,
     ) -> Result<(Self, AcceptorHandle), Error> {
         let refused = |error| Error::io("cannot start the acceptor", error);
         let poll = Poll::new().map_err(refused)?;
@@ -134,6 +145,7 @@ impl Acceptor {
             _waker: Arc::clone(&waker),
             clock,
             requests: inbox,
+            schedule,
             listeners: Vec::new(),
             tokens: 0,
             handed: vec![false; doors.len()],
@@ -164,9 +176,10 @@ impl Acceptor {
                     .for_each(OpenListener::note_ready);
             }
             if !self.take_requests() {
-                return;
+                return self.schedule.end();
             }
             self.accept_all();
+            self.call_tasks();
         }
     }
 
@@ -175,10 +188,19 @@ impl Acceptor {
             return Some(HAND_OVER_RETRY);
         }
         let now = self.clock.now();
-        self.listeners
-            .iter()
-            .filter_map(|open| open.timeout(now))
-            .min()
+        let task = self.schedule.next().map(|at| at.since(now));
+        let rests = self.listeners.iter().filter_map(|open| open.timeout(now));
+        rests.chain(task).min()
+    }
+
+    /// Calls the tasks that are due; what the budget leaves makes the next wait return at once.
+    fn call_tasks(&self) {
+        let (now, mut budget) = (self.clock.now(), TIMERS_PER_TURN);
+        while let Some(task) = self.schedule.take_due(now, &mut budget) {
+            if contain(task).is_err() {
+                self.admission.note_panic("a task");
+            }
+        }
     }
 
     fn take_requests(&mut self) -> bool {

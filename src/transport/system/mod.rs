@@ -7,6 +7,7 @@ mod driver;
 mod open_listener;
 #[cfg(unix)]
 mod receive;
+mod resolver;
 mod send_file;
 mod socket;
 
@@ -14,4 +15,5 @@ pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order, WorkerDoor};
 pub(crate) use admission::Admission;
 pub(crate) use affinity::pin_to;
 pub(crate) use driver::{Inbound, SystemDriver};
+pub(crate) use resolver::Resolver;
 pub(crate) use socket::{Bound, Plug, begin_connect, descriptor_limit};

@@ -7,43 +7,43 @@
 /// <https://prng.di.unimi.it/splitmix64.c>. One word of state, equidistributed, passes BigCrush: more
 /// than enough to shuffle with, and nothing to keep a secret with.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// A number below `bound`, which must not be zero. Off even by less than 2^-32 for bounds below 2^32.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         debug_assert!(bound > 0, "there is no number below zero");
         let wide = u128::from(self.next()) * bound as u128;
         usize::try_from(wide >> 64).expect("below a usize")
     }
 
     /// A number from `low` to `high`, both included.
-    pub(super) fn between(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
     /// A number from `low` to `high` of which each doubling is as likely as any other.
-    pub(super) fn magnitude(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn magnitude(&mut self, low: usize, high: usize) -> usize {
         let bits = self.between(low.ilog2() as usize, high.ilog2() as usize);
         self.between(1 << bits, (2 << bits) - 1).clamp(low, high)
     }
 
     /// Whether something happens that happens once in `times`; never, for zero.
-    pub(super) fn once_in(&mut self, times: usize) -> bool {
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
         times > 0 && self.below(times) == 0
     }
 
     /// Puts `items` into any order (Fisher and Yates).
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for end in (1..items.len()).rev() {
             items.swap(end, self.below(end + 1));
         }
@@ -51,7 +51,7 @@ impl Random {
 }
 
 /// SplitMix64's output function: spreads each bit over all (David Stafford's variant 13).
-pub(super) const fn mix(word: u64) -> u64 {
+pub(crate) const fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
