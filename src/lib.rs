@@ -9,6 +9,7 @@ mod clock;
 pub mod codec;
 mod completion;
 mod connection;
+mod datagram;
 mod error;
 mod executor;
 pub mod handle;
@@ -30,6 +31,7 @@ mod thread_role;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;
+pub mod udp;
 mod wheel;
 
 pub use address::{Address, IntoPlace, Peer, Place};
@@ -49,6 +51,7 @@ pub use pipeline::{
 pub use reactor::{Reactor, ReactorBuilder};
 pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
 pub use stats::Stats;
+pub use udp::Udp;
 
 /// Compiles the code of the README.
 #[cfg(doctest)]

@@ -5,12 +5,14 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Place;
 use crate::connection::Service;
-use crate::error::Error;
+use crate::datagram::{At, EndpointSeed, UdpOptions};
+use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
 use crate::options::Options;
 use crate::stats::Stats;
@@ -72,6 +74,15 @@ pub(crate) trait Listening: Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
+/// Datagram sockets that are to be opened: one, or with a shared port one a worker.
+pub(crate) struct Opening<'a> {
+    pub(crate) at: At,
+    pub(crate) options: &'a UdpOptions,
+    pub(crate) service: &'a Arc<Service>,
+    /// Makes what each socket becomes on its worker, given where it is bound.
+    pub(crate) seed: &'a mut dyn FnMut(SocketAddr) -> EndpointSeed,
+}
+
 /// What a network does.
 pub(crate) trait Network: Send + Sync {
     fn bind(&self, at: &Place, options: &Options) -> Result<Box<dyn Listening>, Error>;
@@ -82,6 +93,12 @@ pub(crate) trait Network: Send + Sync {
     ) -> Result<(), Error>;
     /// Begins a connect; the outcome goes to the pipeline that the service makes.
     fn connect(&self, to: &Place, service: &Arc<Service>, timeout: Duration) -> Result<(), Error>;
+    /// Opens the sockets of a [`Udp`](crate::Udp), and tells where.
+    fn open_datagrams(&self, opening: Opening<'_>) -> Result<SocketAddr, Error> {
+        let _ = opening;
+        let text = "this network carries no datagrams; put the socket on a reactor";
+        Err(Error::new(ErrorKind::Config, text))
+    }
     fn executor(&self, threads: usize) -> Executor;
     /// Ends a service: drains it until `timeout`, then cuts off what is left.
     fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport;

@@ -36,5 +36,5 @@ pub(crate) use link::Link;
 pub use stage::{Flow, Stage};
 pub(crate) use state::{Closing, Pause, State};
 pub use timers::TimerKey;
-pub(crate) use timers::{Due, OWNER_LIBRARY};
+pub(crate) use timers::{Due, OWNER_HANDLER, OWNER_LIBRARY, Timers};
 pub(crate) use turn::Turn;

@@ -8,11 +8,12 @@ use super::fabric::{Fabric, Stream, Trace};
 use crate::address::Peer;
 use crate::buffer::Room;
 use crate::clock::Clock;
+use crate::datagram::NoDatagrams;
 use crate::executor::Roster;
 use crate::id::Key;
 use crate::sync::lock;
 use crate::thread_role;
-use crate::transport::{Arrival, Driver, Readiness};
+use crate::transport::{Arrival, Driver, EndpointArrival, Readiness};
 
 /// Sockets and readiness of one worker, by the fabric of its world.
 pub(super) struct MemoryDriver {
@@ -49,6 +50,7 @@ impl MemoryDriver {
 
 impl Driver for MemoryDriver {
     type Stream = Stream;
+    type Datagrams = NoDatagrams;
 
     const SHORT_READ_DRAINS: bool = true;
 
@@ -97,5 +99,21 @@ impl Driver for MemoryDriver {
 
     fn close(&mut self, stream: Stream) {
         self.fabric().close(&stream);
+    }
+
+    fn endpoint_arrival(&mut self) -> Option<EndpointArrival<NoDatagrams>> {
+        None
+    }
+
+    fn register_endpoint(&mut self, wire: &mut NoDatagrams, _: Key) -> io::Result<()> {
+        match *wire {}
+    }
+
+    fn watch_endpoint(&mut self, wire: &mut NoDatagrams, _: Key, _: bool) -> io::Result<()> {
+        match *wire {}
+    }
+
+    fn close_endpoint(&mut self, wire: NoDatagrams) {
+        match wire {}
     }
 }

@@ -41,11 +41,11 @@ const FLOORS: &[&[&str]] = &[
         "wheel",
     ],
     &["codec"],
-    &["connection", "executor", "handle", "pipeline"],
+    &["connection", "datagram", "executor", "handle", "pipeline"],
     &["net", "testing", "tls"],
     &["transport"],
     &["reactor", "sim"],
-    &["client", "server"],
+    &["client", "server", "udp"],
 ];
 
 /// Words that may stand in one place only, with the reason.
