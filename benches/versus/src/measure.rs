@@ -43,7 +43,10 @@ impl Run<'_> {
                 sample.set(Metric::Memory, probe.grown() as f64 / (many - few) as f64);
                 sample
             }
-            Load::Closed { .. } | Load::Open { .. } | Load::Churn { .. } => {
+            Load::Closed { .. }
+            | Load::Open { .. }
+            | Load::Churn { .. }
+            | Load::Datagrams { .. } => {
                 let mut probe = CpuProbe::new(&server);
                 let window = self.load_on(&server, self.bench.timing, &mut probe)?;
                 let mut sample = Sample::from_window(&window);

@@ -21,6 +21,8 @@ pub enum Mode {
     Framed,
     /// As raw, under TLS.
     Tls,
+    /// Echoes datagrams, on one UDP socket.
+    Udp,
     /// As framed, with the handler on a pool of business threads; each connection keeps its order.
     Pool,
 }
@@ -32,6 +34,7 @@ impl Mode {
             Self::Raw => "raw",
             Self::Framed => "framed",
             Self::Tls => "tls",
+            Self::Udp => "udp",
             Self::Pool => "pool",
         }
     }

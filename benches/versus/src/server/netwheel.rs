@@ -8,7 +8,7 @@ use netwheel::codec::{Codec, LengthField};
 use netwheel::limits::{ConnectionLimits, WorkerLimits};
 use netwheel::tls::Tls;
 use netwheel::{
-    CloseReason, Context, Executor, Handler, Pipeline, Reactor, Result, RunningServer, Server,
+    CloseReason, Context, Executor, Handler, Pipeline, Reactor, Result, RunningServer, Server, Udp,
 };
 
 use super::{Mode, ServeArgs, announce, identity};
@@ -33,9 +33,22 @@ impl Handler<Bytes, Bytes> for Echo {
 
 /// One reactor: an acceptor and the workers asked for.
 pub fn serve(args: &ServeArgs) -> io::Result<()> {
+    if args.mode == Mode::Udp {
+        return serve_datagrams(args);
+    }
     let server = start(args)?;
     announce(server.address())?;
     server.wait();
+    Ok(())
+}
+
+fn serve_datagrams(args: &ServeArgs) -> io::Result<()> {
+    let reactor = Reactor::builder().workers(args.workers).start()?;
+    let socket = Udp::on(&reactor)
+        .handle(|cx, datagram| cx.send_to(datagram.bytes, datagram.peer))
+        .bind(args.listen)?;
+    announce(socket.local_address())?;
+    socket.wait_closed(Duration::MAX)?;
     Ok(())
 }
 
@@ -63,7 +76,7 @@ fn start(args: &ServeArgs) -> io::Result<RunningServer> {
         .limits(connection)
         .reuse_port(args.reuse_port == 1)
         .pipeline(move |_| match mode {
-            Mode::Raw => Pipeline::raw().handler(Echo { idle }),
+            Mode::Raw | Mode::Udp => Pipeline::raw().handler(Echo { idle }),
             Mode::Tls => Pipeline::raw().tls(&tls).handler(Echo { idle }),
             Mode::Framed => Pipeline::new(LengthField::u32()).handler(Echo { idle }),
             Mode::Pool => on_pool(LengthField::u32(), &pool),
