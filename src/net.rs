@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::address::Place;
 use crate::connection::Service;
 use crate::datagram::{At, EndpointSeed, UdpOptions};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::executor::Executor;
 use crate::options::Options;
 use crate::stats::Stats;
@@ -94,11 +94,7 @@ pub(crate) trait Network: Send + Sync {
     /// Begins a connect; the outcome goes to the pipeline that the service makes.
     fn connect(&self, to: &Place, service: &Arc<Service>, timeout: Duration) -> Result<(), Error>;
     /// Opens the sockets of a [`Udp`](crate::Udp), and tells where.
-    fn open_datagrams(&self, opening: Opening<'_>) -> Result<SocketAddr, Error> {
-        let _ = opening;
-        let text = "this network carries no datagrams; put the socket on a reactor";
-        Err(Error::new(ErrorKind::Config, text))
-    }
+    fn open_datagrams(&self, opening: Opening<'_>) -> Result<SocketAddr, Error>;
     fn executor(&self, threads: usize) -> Executor;
     /// Ends a service: drains it until `timeout`, then cuts off what is left.
     fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport;

@@ -297,7 +297,7 @@ impl Udp<HasHandler> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for settings that cannot work, or a network without datagrams;
+    /// [`ErrorKind::Config`] for settings that cannot work;
     /// [`ErrorKind::Address`] when the address is taken or none of this machine's; [`ErrorKind::Closed`] when
     /// the reactor has been shut down; [`ErrorKind::Io`] when the system refuses for another reason.
     pub fn bind(&self, at: impl IntoPlace) -> Result<UdpHandle, Error> {

@@ -31,4 +31,6 @@ pub use messages::MessageContext;
 pub(crate) use messages::Messages;
 pub(crate) use options::{At, UdpOptions};
 pub(crate) use outbox::{Outbox, Tied};
-pub(crate) use wire::{Group, NoDatagrams, Wire};
+#[cfg(test)]
+pub(crate) use wire::NoDatagrams;
+pub(crate) use wire::{Group, Wire};

@@ -52,10 +52,12 @@ impl fmt::Display for Group {
     }
 }
 
-/// The datagram socket of a network that has none.
+/// The datagram socket of a driver that has none.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) enum NoDatagrams {}
 
+#[cfg(test)]
 impl Wire for NoDatagrams {
     fn receive(&mut self, _: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match *self {}

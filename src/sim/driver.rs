@@ -4,11 +4,11 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::datagrams::MemoryDatagrams;
 use super::fabric::{Fabric, Stream, Trace};
 use crate::address::Peer;
 use crate::buffer::Room;
 use crate::clock::Clock;
-use crate::datagram::NoDatagrams;
 use crate::executor::Roster;
 use crate::id::Key;
 use crate::sync::lock;
@@ -50,7 +50,7 @@ impl MemoryDriver {
 
 impl Driver for MemoryDriver {
     type Stream = Stream;
-    type Datagrams = NoDatagrams;
+    type Datagrams = MemoryDatagrams;
 
     const SHORT_READ_DRAINS: bool = true;
 
@@ -101,19 +101,26 @@ impl Driver for MemoryDriver {
         self.fabric().close(&stream);
     }
 
-    fn endpoint_arrival(&mut self) -> Option<EndpointArrival<NoDatagrams>> {
-        None
+    fn endpoint_arrival(&mut self) -> Option<EndpointArrival<MemoryDatagrams>> {
+        lock(&self.fabric).endpoint_arrival(self.worker)
     }
 
-    fn register_endpoint(&mut self, wire: &mut NoDatagrams, _: Key) -> io::Result<()> {
-        match *wire {}
+    fn register_endpoint(&mut self, wire: &mut MemoryDatagrams, key: Key) -> io::Result<()> {
+        lock(&self.fabric).register_endpoint(wire, self.worker, key);
+        Ok(())
     }
 
-    fn watch_endpoint(&mut self, wire: &mut NoDatagrams, _: Key, _: bool) -> io::Result<()> {
-        match *wire {}
+    fn watch_endpoint(
+        &mut self,
+        wire: &mut MemoryDatagrams,
+        _: Key,
+        writable: bool,
+    ) -> io::Result<()> {
+        lock(&self.fabric).watch_endpoint(wire, writable);
+        Ok(())
     }
 
-    fn close_endpoint(&mut self, wire: NoDatagrams) {
-        match wire {}
+    fn close_endpoint(&mut self, wire: MemoryDatagrams) {
+        lock(&self.fabric).close_endpoint(&wire);
     }
 }

@@ -45,6 +45,7 @@
 //! a handle ([`wait_open`](crate::ConnectionHandle::wait_open) would wait in vain); run the world instead.
 //! What the program takes from elsewhere, such as the order of a `HashMap`, does not follow the seed.
 
+mod datagrams;
 mod driver;
 mod fabric;
 mod listener;

@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use netwheel::limits::DatagramLimits;
-use netwheel::sim::World;
 use netwheel::udp::HasHandler;
 use netwheel::{Error, ErrorKind, Net, Udp};
 
@@ -71,15 +70,6 @@ fn a_reactor_that_has_ended_takes_no_socket() {
     let net = reactor.net().clone();
     reactor.shutdown(Duration::ZERO);
     refused(deaf(&net).bind(any_port()), ErrorKind::Closed, "shut down");
-}
-
-#[test]
-fn a_world_in_memory_says_that_it_has_no_datagrams() {
-    refused(
-        deaf(&World::new(1)).bind("10.0.0.1:7000"),
-        ErrorKind::Config,
-        "no datagrams",
-    );
 }
 
 #[test]
