@@ -74,7 +74,7 @@ pub struct Udp<H = NoHandler> {
 pub struct NoHandler;
 
 /// A socket that knows what it does.
-pub struct HasHandler(Box<dyn Fn() -> MakeHandler>);
+pub struct HasHandler(Box<dyn Fn() -> MakeHandler + Send>);
 
 /// A socket whose datagrams are messages.
 pub struct HasCodec<F>(Arc<F>);
@@ -155,7 +155,7 @@ impl Udp {
         }
     }
 
-    fn with(self, make: impl Fn() -> MakeHandler + 'static) -> Udp<HasHandler> {
+    fn with(self, make: impl Fn() -> MakeHandler + Send + 'static) -> Udp<HasHandler> {
         Udp {
             net: self.net,
             options: self.options,

@@ -30,7 +30,7 @@ impl Wire for Script {
         let bytes = self
             .arrives
             .pop_front()
-            .unwrap_or(Err(ErrorKind::WouldBlock.into()))?;
+            .unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))?;
         let len = bytes.len().min(into.len());
         into[..len].copy_from_slice(&bytes[..len]);
         Ok((len, peer()))
