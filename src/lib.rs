@@ -21,6 +21,7 @@ mod options;
 mod panics;
 mod pipeline;
 mod reactor;
+mod repeated;
 mod server;
 pub mod sim;
 mod slots;

@@ -1,6 +1,5 @@
 //! What is known of one datagram socket, besides its handler.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
@@ -9,10 +8,10 @@ use log::warn;
 use super::outbox::{Outbox, Tied};
 use super::queue::Queue;
 use super::wire::Wire;
-use crate::clock::Instant;
 use crate::error::{CloseReason, Failure};
-use crate::limits::{DatagramLimits, LINGER_TIMEOUT, LOG_REPEAT_INTERVAL};
+use crate::limits::{DatagramLimits, LINGER_TIMEOUT};
 use crate::pipeline::{Due, OWNER_LIBRARY, Timers, Turn};
+use crate::repeated::Repeated;
 
 /// The part of an endpoint that its callbacks reach.
 #[derive(Debug)]
@@ -203,39 +202,37 @@ impl State {
     fn count_error(&mut self, turn: &Turn, error: &io::Error, to: Option<SocketAddr>) {
         self.outbox().counters.errors.add(1);
         turn.stats.datagram_errors.add(1);
-        let (now, local) = (turn.now, self.local);
-        match to {
-            Some(to) => self
-                .log
-                .warn(now, format_args!("{local}: datagram to {to}: {error}")),
-            None => self.log.warn(now, format_args!("{local}: {error}")),
-        }
+        let local = self.local;
+        self.warn(turn, || match to {
+            Some(to) => format!("{local}: datagram to {to}: {error}"),
+            None => format!("{local}: {error}"),
+        });
     }
 
     /// A callback has failed, which costs no more than its datagram.
     pub(super) fn note_failure(&mut self, turn: &Turn, failure: &Failure) {
         self.outbox().counters.failures.add(1);
-        let text = failure.to_string();
-        self.log.warn(
-            turn.now,
-            format_args!(
-                "{}: a callback failed: {}",
-                self.local,
-                text.escape_default()
-            ),
-        );
+        let local = self.local;
+        self.warn(turn, || format!("{local}: a callback failed: {failure}"));
     }
 
     /// A datagram that the codec could not read.
     pub(super) fn note_undecoded(&mut self, turn: &Turn, failure: &Failure, peer: SocketAddr) {
         self.outbox().counters.decode_errors.add(1);
         turn.stats.decode_errors.add(1);
-        let (text, local) = (failure.to_string(), self.local);
-        let text = text.escape_default();
-        self.log.warn(
-            turn.now,
-            format_args!("{local}: dropped a datagram of {peer}: {text}"),
-        );
+        let local = self.local;
+        self.warn(turn, || {
+            format!("{local}: dropped a datagram of {peer}: {failure}")
+        });
+    }
+
+    /// One line in a while; what a peer may have put into it is escaped.
+    fn warn(&mut self, turn: &Turn, text: impl FnOnce() -> String) {
+        if let Some(more) = self.log.pass(turn.now) {
+            let text = text();
+            let text = text.escape_debug();
+            warn!(target: "netwheel::udp", "{text} ({more} more since the last line)");
+        }
     }
 }
 
@@ -254,23 +251,4 @@ pub(super) fn is_of_earlier(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
-}
-
-/// Keeps repeated lines of the log to one in a while, with a count.
-#[derive(Debug, Default)]
-struct Repeated {
-    last: Option<Instant>,
-    swallowed: u64,
-}
-
-impl Repeated {
-    fn warn(&mut self, now: Instant, text: fmt::Arguments<'_>) {
-        let again = |last| now.since(last) < LOG_REPEAT_INTERVAL;
-        if self.last.is_some_and(again) {
-            self.swallowed += 1;
-            return;
-        }
-        warn!(target: "netwheel::udp", "{text} ({} more since the last line)", self.swallowed);
-        (self.last, self.swallowed) = (Some(now), 0);
-    }
 }

@@ -35,6 +35,7 @@ const FLOORS: &[&[&str]] = &[
         "mailbox",
         "options",
         "panics",
+        "repeated",
         "slots",
         "stats",
         "thread_role",
