@@ -260,6 +260,13 @@ impl Endpoint {
         callback: impl FnOnce(&mut dyn DatagramHandler, &mut DatagramContext<'_>) -> Result<()>,
     ) {
         self.call_once(wire, turn, callback);
+        if self.state.untold.is_some() {
+            self.tell_error(wire, turn);
+        }
+    }
+
+    #[cold]
+    fn tell_error(&mut self, wire: &mut dyn Wire, turn: &mut Turn) {
         if let Some((error, peer)) = self.state.untold.take() {
             self.call_once(wire, turn, |handler, cx| handler.on_error(cx, &error, peer));
         }
