@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::handle::UdpHandle;
 use super::options::check_group;
 use super::state::{Sent, State};
 use super::wire::{Group, Wire};
@@ -140,6 +142,14 @@ impl DatagramContext<'_> {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.state.peer
+    }
+
+    /// A handle to this socket, for other threads: to answer later, from a pool or a database's thread. With a
+    /// shared port it is this worker's socket alone. Cost: an allocation; clone one that is kept.
+    #[must_use]
+    pub fn handle(&self) -> UdpHandle {
+        let outbox = Arc::clone(&self.state.outbox.outbox);
+        UdpHandle::new(self.state.local, self.state.peer, vec![outbox])
     }
 
     /// Ends the socket once what waits has left. It hears nothing more.

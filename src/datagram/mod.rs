@@ -12,6 +12,7 @@
 mod context;
 mod counters;
 mod endpoint;
+mod handle;
 mod handler;
 mod messages;
 mod options;
@@ -25,6 +26,7 @@ mod wire;
 pub use context::DatagramContext;
 pub use counters::UdpStats;
 pub(crate) use endpoint::{Endpoint, EndpointSeed, MakeHandler, Used};
+pub use handle::UdpHandle;
 pub(crate) use handler::Closure;
 pub use handler::{Datagram, DatagramHandler};
 pub use messages::MessageContext;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use netwheel::codec::Utf8;
 use netwheel::limits::DatagramLimits;
-use netwheel::udp::{Datagram, DatagramContext, DatagramHandler};
+use netwheel::udp::{Datagram, DatagramContext, DatagramHandler, UdpHandle};
 use netwheel::{Pipeline, Server, TimerKey, Udp};
 
 use super::util::{PATIENCE, any_port, dial, eventually};
@@ -141,6 +141,27 @@ fn any_thread_sends_by_the_handle() {
     threads
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn an_answer_may_come_later_from_another_thread() {
+    let reactor = reactor(1);
+    let (tx, rx) = mpsc::channel::<(UdpHandle, Vec<u8>, SocketAddr)>();
+    let thinker = std::thread::spawn(move || {
+        for (socket, question, peer) in rx {
+            socket.try_send_to(question.repeat(2), peer).unwrap();
+        }
+    });
+    let socket = Udp::on(&reactor)
+        .handle(move |cx, datagram| {
+            Ok(tx.send((cx.handle(), datagram.bytes.to_vec(), datagram.peer))?)
+        })
+        .bind(any_port())
+        .unwrap();
+    let peer = plain();
+    assert_eq!(ask(&peer, socket.local_address(), b"ab"), b"abab");
+    drop(reactor);
+    thinker.join().expect("the handler and its sender are gone");
 }
 
 #[test]

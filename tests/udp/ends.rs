@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Sender};
 use netwheel::udp::{Datagram, DatagramContext, DatagramHandler};
 use netwheel::{CloseReason, ErrorKind, Failure, TrySendError, Udp};
 
-use super::util::{A_WHILE, PATIENCE, any_port};
+use super::util::{A_WHILE, Baseline, PATIENCE, any_port, is_alone};
 use super::{ask, plain, reactor, take};
 
 #[test]
@@ -152,6 +152,27 @@ fn a_reactor_that_is_dropped_ends_its_sockets() {
         .unwrap();
     drop(reactor);
     assert_eq!(socket.closed(), Some(CloseReason::Shutdown));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn sockets_that_come_and_go_leave_nothing_behind() {
+    if !is_alone("ends::sockets_that_come_and_go_leave_nothing_behind") {
+        return;
+    }
+    let reactor = reactor(2);
+    let baseline = Baseline::now();
+    for round in 0..100 {
+        let socket = Udp::on(&reactor)
+            .reuse_port(round % 2 == 0)
+            .handle(|_, _| Ok(()))
+            .bind(any_port())
+            .unwrap();
+        socket.close();
+        socket.wait_closed(PATIENCE).unwrap();
+    }
+    baseline.is_back_after("100 sockets");
+    assert_eq!(reactor.stats().timers_live, 0);
 }
 
 #[test]
