@@ -1,9 +1,10 @@
 //! Every limit: a constant with its unit and its reason, and the structs that change it.
 //!
 //! No queue, buffer, count or wait of the crate is without a bound. The constants are the defaults;
-//! [`ConnectionLimits`] changes what holds for each connection of a server or client, [`WorkerLimits`]
-//! what holds for each worker of a reactor. The table of limits in `ARCHITECTURE.md` says for each of
-//! them who holds it, or which part that is still to be built, and what a peer sees when it is hit.
+//! [`ConnectionLimits`] changes what holds for each connection of a server or client, [`DatagramLimits`] what
+//! holds for each UDP socket, [`WorkerLimits`] what holds for each worker of a reactor. The table of limits in
+//! `ARCHITECTURE.md` says for each of them who holds it, or which part that is still to be built, and what a
+//! peer sees when it is hit.
 
 use std::num::NonZeroUsize;
 use std::thread;

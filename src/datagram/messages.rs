@@ -54,6 +54,8 @@ where
 
 /// A socket that speaks messages, in the hands of its callback; everything a [`DatagramContext`] can do is
 /// behind [`datagrams`](Self::datagrams).
+///
+/// Threads: the socket's worker. Cost: a message is encoded into a buffer that is kept for the next.
 pub struct MessageContext<'a, 'b, B> {
     cx: &'a mut DatagramContext<'b>,
     body: &'a mut B,
@@ -70,6 +72,17 @@ impl<'b, B: Body> MessageContext<'_, 'b, B> {
         self.scratch.clear();
         self.body.encode(message, self.scratch)?;
         self.cx.send_to(&self.scratch, to)
+    }
+
+    /// Sends a message to the peer of a [connected](crate::Udp::connect) socket.
+    ///
+    /// # Errors
+    ///
+    /// What its encoding failed with; else as for [`DatagramContext::send`].
+    pub fn send(&mut self, message: B::Out) -> Result<()> {
+        self.scratch.clear();
+        self.body.encode(message, self.scratch)?;
+        self.cx.send(&self.scratch)
     }
 
     /// The socket below the messages.

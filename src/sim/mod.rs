@@ -37,6 +37,8 @@
 //! });
 //! ```
 //!
+//! [Datagrams](crate::Udp) get lost, come twice and overtake each other, and sockets are full for a while.
+//!
 //! # What it asks of the program
 //!
 //! Everything comes from the world: the network ([`World::net`]), pools

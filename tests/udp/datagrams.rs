@@ -181,6 +181,33 @@ fn messages_are_decoded_and_what_is_none_is_dropped_and_counted() {
     assert_eq!(reactor.stats().decode_errors, 3);
 }
 
+#[test]
+fn a_connected_socket_speaks_messages_too() {
+    let reactor = reactor(1);
+    let server = Udp::on(&reactor)
+        .codec(Utf8::new)
+        .handle(|cx, text, peer| cx.send_to(text.to_uppercase(), peer))
+        .bind(any_port())
+        .unwrap();
+    let (tx, rx) = mpsc::channel();
+    let client = Udp::on(&reactor)
+        .codec(Utf8::new)
+        .handle(move |cx, text, peer| {
+            assert_eq!(cx.datagrams().peer(), Some(peer));
+            if text == "HELLO" {
+                cx.send("bye".into())?;
+            }
+            Ok(tx.send(text)?)
+        })
+        .connect(server.local_address())
+        .unwrap();
+    client.try_send("hello").unwrap();
+    for text in ["HELLO", "BYE"] {
+        assert_eq!(rx.recv_timeout(PATIENCE).unwrap(), text);
+    }
+    assert_eq!(client.stats().failures, 0);
+}
+
 /// Which thread a handler lives on, and which of the handlers it is.
 struct Where(ThreadId);
 
