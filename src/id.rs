@@ -36,6 +36,29 @@ impl ConnectionId {
 }
 
 impl Key {
+    /// Slots from here on are those of datagram endpoints, which a worker keeps beside its connections.
+    const ENDPOINTS: u32 = 1 << 31;
+
+    /// The key of an endpoint, as the worker's poll, wheel and mailbox know it.
+    pub(crate) const fn into_endpoint(self) -> Self {
+        Self {
+            slot: self.slot | Self::ENDPOINTS,
+            generation: self.generation,
+        }
+    }
+
+    /// The key in the endpoints' own slots.
+    pub(crate) const fn of_endpoint(self) -> Self {
+        Self {
+            slot: self.slot & !Self::ENDPOINTS,
+            generation: self.generation,
+        }
+    }
+
+    pub(crate) const fn is_endpoint(self) -> bool {
+        self.slot & Self::ENDPOINTS != 0
+    }
+
     /// The key as one word, for a poll's token: generation above, slot below.
     pub(crate) const fn to_bits(self) -> u64 {
         (self.generation as u64) << 32 | self.slot as u64

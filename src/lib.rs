@@ -9,6 +9,7 @@ mod clock;
 pub mod codec;
 mod completion;
 mod connection;
+mod datagram;
 mod error;
 mod executor;
 mod fan_out;
@@ -24,6 +25,7 @@ mod panics;
 mod pipeline;
 mod random;
 mod reactor;
+mod repeated;
 mod schedule;
 mod server;
 mod sessions;
@@ -38,6 +40,7 @@ mod thread_role;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod transport;
+pub mod udp;
 mod wheel;
 
 pub use address::{Address, IntoPlace, Peer, Place};
@@ -67,6 +70,7 @@ pub use server::{HasPipeline, NoPipeline, RunningServer, Server, Stopper};
 pub use sessions::{Duplicate, Session, SessionId, Sessions};
 pub use stats::Stats;
 pub use target::{IntoTarget, Target};
+pub use udp::Udp;
 
 /// Compiles the code of the README.
 #[cfg(doctest)]

@@ -1,9 +1,10 @@
 //! Every limit: a constant with its unit and its reason, and the structs that change it.
 //!
 //! No queue, buffer, count or wait of the crate is without a bound. The constants are the defaults;
-//! [`ConnectionLimits`] changes what holds for each connection of a server or client, [`WorkerLimits`]
-//! what holds for each worker of a reactor. The table of limits in `ARCHITECTURE.md` says for each of
-//! them who holds it, or which part that is still to be built, and what a peer sees when it is hit.
+//! [`ConnectionLimits`] changes what holds for each connection of a server or client, [`DatagramLimits`] what
+//! holds for each UDP socket, [`WorkerLimits`] what holds for each worker of a reactor. The table of limits in
+//! `ARCHITECTURE.md` says for each of them who holds it, or which part that is still to be built, and what a
+//! peer sees when it is hit.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -61,6 +62,19 @@ pub const CONNECTIONS_MAX: usize = 65_536;
 pub const DESCRIPTORS_RESERVED: usize = 64;
 /// Bytes of one frame's message, checked before memory grows: enough for any message that is not a file.
 pub const FRAME_BYTES_MAX: usize = MIB;
+/// Bytes of one datagram that a handler is given: more than UDP carries (65,507 over IPv4, 65,527 over IPv6), so
+/// nothing is cut off. A worker's datagram sockets share one buffer of that size.
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Datagrams received on one socket in one turn, and sent of what waited: fairness. With a send each they cost
+/// about as much as the largest budget of a connection.
+pub const DATAGRAMS_PER_TURN: usize = 64;
+/// Bytes received on one datagram socket in one turn, for fairness.
+pub const DATAGRAM_BYTES_PER_TURN: usize = 256 * KIB;
+/// Datagrams that wait for one socket to have room; as many again may be on their way from other threads.
+pub const DATAGRAM_QUEUE_MAX: usize = 1024;
+/// Bytes of datagrams that wait for one socket to have room, and again of those from other threads. One of any
+/// length passes an empty queue.
+pub const DATAGRAM_QUEUE_BYTES_MAX: usize = MIB;
 /// Time for an outgoing connect (Netty: 30 s, which no latency-sensitive caller waits).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for a handshake, so that silent newcomers hold nothing for long.
@@ -232,6 +246,58 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// What holds for each datagram socket.
+///
+/// ```
+/// use netwheel::limits::DatagramLimits;
+///
+/// let mut limits = DatagramLimits::default();
+/// limits.datagram_bytes_max = 1200; // what is longer is told as truncated
+/// # let _ = limits;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DatagramLimits {
+    /// See [`DATAGRAM_BYTES_MAX`], which is also the most it can be.
+    pub datagram_bytes_max: usize,
+    /// See [`DATAGRAMS_PER_TURN`].
+    pub datagrams_per_turn: usize,
+    /// See [`DATAGRAM_BYTES_PER_TURN`].
+    pub bytes_per_turn: usize,
+    /// See [`DATAGRAM_QUEUE_MAX`].
+    pub queue_datagrams_max: usize,
+    /// See [`DATAGRAM_QUEUE_BYTES_MAX`].
+    pub queue_bytes_max: usize,
+}
+
+impl DatagramLimits {
+    /// Refuses what cannot work, in words that say what would.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        at_least_one("datagram_bytes_max", self.datagram_bytes_max)?;
+        at_most(
+            "datagram_bytes_max",
+            self.datagram_bytes_max,
+            DATAGRAM_BYTES_MAX,
+        )?;
+        at_least_one("datagrams_per_turn", self.datagrams_per_turn)?;
+        at_least_one("bytes_per_turn", self.bytes_per_turn)?;
+        at_least_one("queue_datagrams_max", self.queue_datagrams_max)?;
+        at_least_one("queue_bytes_max", self.queue_bytes_max)
+    }
+}
+
+impl Default for DatagramLimits {
+    fn default() -> Self {
+        Self {
+            datagram_bytes_max: DATAGRAM_BYTES_MAX,
+            datagrams_per_turn: DATAGRAMS_PER_TURN,
+            bytes_per_turn: DATAGRAM_BYTES_PER_TURN,
+            queue_datagrams_max: DATAGRAM_QUEUE_MAX,
+            queue_bytes_max: DATAGRAM_QUEUE_BYTES_MAX,
+        }
+    }
+}
+
 /// What holds for each worker of one reactor.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -360,6 +426,30 @@ mod tests {
         least.check().expect("small, but it works");
         least.high_water_bytes = usize::MAX;
         least.check().expect("large, but it works");
+    }
+
+    #[test]
+    fn every_limit_of_a_datagram_socket_is_checked() {
+        let spoils: [Spoil<DatagramLimits>; 6] = [
+            ("datagram_bytes_max", |limits| limits.datagram_bytes_max = 0),
+            ("datagram_bytes_max", |limits| {
+                limits.datagram_bytes_max = DATAGRAM_BYTES_MAX + 1
+            }),
+            ("datagrams_per_turn", |limits| limits.datagrams_per_turn = 0),
+            ("bytes_per_turn", |limits| limits.bytes_per_turn = 0),
+            ("queue_datagrams_max", |limits| {
+                limits.queue_datagrams_max = 0
+            }),
+            ("queue_bytes_max", |limits| limits.queue_bytes_max = 0),
+        ];
+        for (name, spoil) in spoils {
+            let mut limits = DatagramLimits::default();
+            spoil(&mut limits);
+            names_it(limits.check(), name);
+        }
+        DatagramLimits::default()
+            .check()
+            .expect("the defaults work");
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //!   any thread: push ──> [ commands ] ──> worker: take, once a turn
 //!                  └─ wakes the worker's poll, only if it sleeps
 //! ```
-//! Bounded by construction: a connection has at most one [`Command::Ready`] in here (its outbox keeps
-//! the messages and a flag), arrivals are announced at most once per batch and channel, broadcasts at
-//! most once per burst, and a shutdown is one command. Messages of outboxes are counted here as well
+//! Bounded by construction: a connection or datagram socket has at most one [`Command::Ready`] in here
+//! (its outbox keeps the messages and a flag), arrivals are announced at most once per batch and channel, broadcasts at
+//! most once per burst, and a shutdown is one command. Messages of connections' outboxes are counted here as well
 //! ([`Mailbox::admit`]), which bounds them over all connections of the worker. Nobody ever waits for room,
 //! so two workers that send to each other cannot lock up.
 //!
@@ -35,7 +35,7 @@ pub(crate) trait Wake: Send + Sync {
 /// What a worker is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// The outbox of this connection has something for it.
+    /// The outbox of this connection, or datagram socket, has something for it.
     Ready(Key),
     /// The board has frames for members of groups.
     Broadcasts,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::address::Place;
 use crate::connection::Service;
+use crate::datagram::{At, EndpointSeed, UdpOptions};
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::options::Options;
@@ -77,6 +78,15 @@ pub(crate) trait Listening: Send {
 /// Told what addresses a name has; at least one, where it has any.
 pub(crate) type Resolved = Box<dyn FnOnce(Result<Vec<SocketAddr>, Error>) + Send>;
 
+/// Datagram sockets that are to be opened: one, or with a shared port one a worker.
+pub(crate) struct Opening<'a> {
+    pub(crate) at: At,
+    pub(crate) options: &'a UdpOptions,
+    pub(crate) service: &'a Arc<Service>,
+    /// Makes what each socket becomes on its worker, given where it is bound.
+    pub(crate) seed: &'a mut dyn FnMut(SocketAddr) -> EndpointSeed,
+}
+
 /// What a network does.
 pub(crate) trait Network: Send + Sync {
     fn bind(&self, at: &Place, options: &Options) -> Result<Box<dyn Listening>, Error>;
@@ -97,6 +107,8 @@ pub(crate) trait Network: Send + Sync {
     fn cancel(&self, task: TaskId);
     /// Where the chance of a client begins: another one for each, and in memory the world's choice.
     fn seed(&self) -> u64;
+    /// Opens the sockets of a [`Udp`](crate::Udp), and tells where.
+    fn open_datagrams(&self, opening: Opening<'_>) -> Result<SocketAddr, Error>;
     fn executor(&self, threads: usize) -> Executor;
     /// Ends a service: drains it until `timeout`, then cuts off what is left.
     fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport;

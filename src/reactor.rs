@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,23 +15,24 @@ use log::{error, info, warn};
 use crate::address::{Peer, Place};
 use crate::clock::Clock;
 use crate::connection::{Listens, Service};
+use crate::datagram::At;
 use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
 use crate::limits::{
     CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, at_least_one, workers_default,
 };
 use crate::mailbox::{Command, Mailbox};
-use crate::net::{Listening, Net, Network, Resolved, ShutdownReport};
+use crate::net::{Listening, Net, Network, Opening, Resolved, ShutdownReport};
 use crate::options::Options;
 use crate::schedule::{Schedule, Task, TaskId};
 use crate::stats::{Stats, WorkerStats};
 use crate::sync::lock;
 use crate::thread_role;
 use crate::transport::system::{
-    Acceptor, AcceptorHandle, Admission, Bound, Inbound, Order, Plug, Resolver, SystemDriver,
-    WorkerDoor, begin_connect, descriptor_limit, pin_to,
+    Acceptor, AcceptorHandle, Admission, Bound, BoundDatagrams, Inbound, Order, Plug, Resolver,
+    SystemDriver, WorkerDoor, begin_connect, descriptor_limit, pin_to,
 };
-use crate::transport::{Arrival, Worker, WorkerSeed};
+use crate::transport::{Arrival, EndpointArrival, Worker, WorkerSeed};
 
 /// Sockets on their way into one worker; the acceptor holds back the rest, and the kernel more.
 const INBOUND_MAX: usize = 1024;
@@ -642,6 +644,28 @@ impl Network for System {
 
     fn seed(&self) -> u64 {
         RandomState::new().hash_one(self.clock.now().as_nanos())
+    }
+
+    fn open_datagrams(&self, opening: Opening<'_>) -> Result<SocketAddr, Error> {
+        let (options, service) = (opening.options, opening.service);
+        let first = BoundDatagrams::new(opening.at, options)?;
+        let local = first.local();
+        let mut sockets = vec![first];
+        while options.share_port && sockets.len() < self.doors.len() {
+            sockets.push(BoundDatagrams::new(At::Bound(local), options)?);
+        }
+        self.remember(service)?;
+        let lone = (sockets.len() == 1).then(|| self.next_door());
+        for (bound, door) in sockets.into_iter().zip(&self.doors) {
+            let arrival = EndpointArrival {
+                seed: (opening.seed)(bound.local()),
+                wire: bound.datagrams(),
+                listens: Listens::new(service),
+            };
+            let given = hand_in(lone.unwrap_or(door), Inbound::Datagrams(arrival));
+            given.inspect_err(|_| self.cut_off(service))?;
+        }
+        Ok(local)
     }
 
     fn executor(&self, threads: usize) -> Executor {

@@ -40,6 +40,10 @@ pub(crate) struct WorkerStats {
     pub(crate) bytes_out: Counter,
     pub(crate) messages_in: Counter,
     pub(crate) messages_out: Counter,
+    pub(crate) datagrams_in: Counter,
+    pub(crate) datagrams_out: Counter,
+    pub(crate) datagrams_truncated: Counter,
+    pub(crate) datagram_errors: Counter,
     pub(crate) decode_errors: Counter,
     pub(crate) stale_events: Counter,
     pub(crate) timers_live: Counter,
@@ -131,7 +135,15 @@ pub struct Stats {
     pub messages_in: u64,
     /// Messages encoded (raw bytes: writes).
     pub messages_out: u64,
-    /// Frames that broke the protocol.
+    /// Datagrams received. Their bytes count in `bytes_in`.
+    pub datagrams_in: u64,
+    /// Datagrams sent. Their bytes count in `bytes_out`.
+    pub datagrams_out: u64,
+    /// Datagrams longer than their socket's bound, of which the end was lost.
+    pub datagrams_truncated: u64,
+    /// Datagrams that the system refused to send, and errors that it reported of earlier ones.
+    pub datagram_errors: u64,
+    /// Frames that broke the protocol, and datagrams that could not be decoded.
     pub decode_errors: u64,
     /// Errors of accept.
     pub accept_errors: u64,
@@ -188,6 +200,10 @@ impl Stats {
         self.bytes_out += worker.bytes_out.value();
         self.messages_in += worker.messages_in.value();
         self.messages_out += worker.messages_out.value();
+        self.datagrams_in += worker.datagrams_in.value();
+        self.datagrams_out += worker.datagrams_out.value();
+        self.datagrams_truncated += worker.datagrams_truncated.value();
+        self.datagram_errors += worker.datagram_errors.value();
         self.decode_errors += worker.decode_errors.value();
         self.stale_events += worker.stale_events.value();
         self.timers_live += worker.timers_live.value();
@@ -219,6 +235,10 @@ impl fmt::Display for Stats {
             ("bytes_out", self.bytes_out),
             ("messages_in", self.messages_in),
             ("messages_out", self.messages_out),
+            ("datagrams_in", self.datagrams_in),
+            ("datagrams_out", self.datagrams_out),
+            ("datagrams_truncated", self.datagrams_truncated),
+            ("datagram_errors", self.datagram_errors),
             ("decode_errors", self.decode_errors),
             ("accept_errors", self.accept_errors),
             ("stale_events", self.stale_events),

@@ -10,7 +10,7 @@ mod util;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,7 @@ use netwheel::stages::{
 };
 use netwheel::{
     Body, ConnectionHandle, Context, Failure, Flow, Framing, Group, Handler, Output, Pipeline,
-    Result, RunningServer, Stage, TrySendError,
+    Reactor, Result, RunningServer, Stage, TrySendError, Udp,
 };
 use util::{PATIENCE, dial, end, frame, serve};
 
@@ -439,6 +439,34 @@ fn codecs_alone() {
     }
 }
 
+/// Datagrams that are answered from where they lie, by one worker, in bursts of so many.
+fn datagrams(burst: usize) -> u64 {
+    const ROUNDS: usize = 10_000;
+    let reactor = Reactor::builder().workers(1).start().unwrap();
+    let server = Udp::on(&reactor)
+        .handle(|cx, datagram| cx.send_to(datagram.bytes, datagram.peer))
+        .bind("127.0.0.1:0")
+        .unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.connect(server.local_address()).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (question, mut answer) = ([7; 64], [0; 65]);
+    let mut ask = |rounds: usize| {
+        for _ in 0..rounds / burst {
+            for _ in 0..burst {
+                peer.send(&question).unwrap();
+            }
+            for _ in 0..burst {
+                assert_eq!(peer.recv(&mut answer).unwrap(), question.len());
+            }
+        }
+    };
+    ask(MESSAGES_TO_WARM_UP);
+    let count = allocations(|| ask(ROUNDS));
+    assert!(server.stats().received >= ROUNDS as u64);
+    count
+}
+
 #[test]
 #[allow(clippy::print_stdout, reason = "the table is what the test is run for")]
 fn a_message_in_the_steady_state_allocates_nothing() {
@@ -462,5 +490,10 @@ fn a_message_in_the_steady_state_allocates_nothing() {
     codecs_alone();
     for (bytes, depth) in [(64, 1), (64, 32), (8192, 1), (8192, 4)] {
         broadcasts(bytes, depth);
+    }
+    for burst in [1, 16] {
+        let count = datagrams(burst);
+        println!("datagrams, bursts of {burst}: {count} for 10,000");
+        assert!(count <= 10, "{count} allocations for 10,000 datagrams");
     }
 }

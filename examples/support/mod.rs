@@ -18,6 +18,7 @@ use std::process::ExitCode;
 pub(crate) use flags::ServerFlags;
 pub(crate) use progress::Progress;
 pub(crate) use serve::serve;
+pub(crate) use stats_file::StatsFile;
 
 /// What an example does, or why it could not: one line that names the culprit and says what to do.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error>>;

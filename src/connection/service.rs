@@ -19,7 +19,7 @@ pub(crate) type Factory = Box<dyn Fn(&Peer) -> AnyPipeline + Send + Sync>;
 
 /// One server or client of a reactor: what its connections share, and the count of those that live.
 pub(crate) struct Service {
-    /// Absent only while it is dropped.
+    /// Absent while it is dropped, and where there are no connections.
     factory: Option<Factory>,
     pub(crate) options: Arc<Options>,
     active: AtomicUsize,
@@ -34,8 +34,17 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(factory: Factory, options: Options) -> Arc<Self> {
+        Self::with(Some(factory), options)
+    }
+
+    /// Of sockets that listen and have no connections: those of datagrams.
+    pub(crate) fn without_connections() -> Arc<Self> {
+        Self::with(None, Options::default())
+    }
+
+    fn with(factory: Option<Factory>, options: Options) -> Arc<Self> {
         Arc::new(Self {
-            factory: Some(factory),
+            factory,
             options: Arc::new(options),
             active: AtomicUsize::new(0),
             listeners: AtomicUsize::new(0),
@@ -51,7 +60,7 @@ impl Service {
         let factory = self
             .factory
             .as_ref()
-            .expect("dropped with the service only");
+            .expect("a service with connections has it until it is dropped");
         contain(|| factory(peer))
     }
 

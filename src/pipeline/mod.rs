@@ -43,6 +43,6 @@ pub(crate) use parcels::Parcels;
 pub use stage::{Flow, Stage};
 pub(crate) use state::{Closing, Pause, State};
 pub use timers::TimerKey;
-pub(crate) use timers::{Due, OWNER_LIBRARY};
+pub(crate) use timers::{Due, OWNER_HANDLER, OWNER_LIBRARY, Timers};
 pub(crate) use turn::Turn;
 pub(crate) use valve::{Bucket, Way};

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::datagrams::MemoryDatagrams;
 use super::fabric::{Fabric, Stream, Trace};
 use crate::address::Peer;
 use crate::buffer::Room;
@@ -12,7 +13,7 @@ use crate::executor::Roster;
 use crate::id::Key;
 use crate::sync::lock;
 use crate::thread_role;
-use crate::transport::{Arrival, Driver, Readiness};
+use crate::transport::{Arrival, Driver, EndpointArrival, Readiness};
 
 /// Sockets and readiness of one worker, by the fabric of its world.
 pub(super) struct MemoryDriver {
@@ -49,6 +50,7 @@ impl MemoryDriver {
 
 impl Driver for MemoryDriver {
     type Stream = Stream;
+    type Datagrams = MemoryDatagrams;
 
     const SHORT_READ_DRAINS: bool = true;
 
@@ -97,5 +99,28 @@ impl Driver for MemoryDriver {
 
     fn close(&mut self, stream: Stream) {
         self.fabric().close(&stream);
+    }
+
+    fn endpoint_arrival(&mut self) -> Option<EndpointArrival<MemoryDatagrams>> {
+        lock(&self.fabric).endpoint_arrival(self.worker)
+    }
+
+    fn register_endpoint(&mut self, wire: &mut MemoryDatagrams, key: Key) -> io::Result<()> {
+        lock(&self.fabric).register_endpoint(wire, self.worker, key);
+        Ok(())
+    }
+
+    fn watch_endpoint(
+        &mut self,
+        wire: &mut MemoryDatagrams,
+        _: Key,
+        writable: bool,
+    ) -> io::Result<()> {
+        lock(&self.fabric).watch_endpoint(wire, writable);
+        Ok(())
+    }
+
+    fn close_endpoint(&mut self, wire: MemoryDatagrams) {
+        lock(&self.fabric).close_endpoint(&wire);
     }
 }

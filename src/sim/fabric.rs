@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::datagrams::{Datagrams, PortId};
 use super::listener::Listeners;
 use super::pipe::{Parcel, Pipe};
 use super::socket::{Phase, Socket, SocketId};
@@ -31,7 +32,7 @@ pub(super) struct Stream(SocketId);
 
 /// Something that happens at a moment of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+pub(super) enum Due {
     /// The oldest parcel on its way to a socket arrives.
     Parcel(SocketId),
     /// A connect arrives where it was dialled.
@@ -40,6 +41,10 @@ enum Due {
     SynAck(SocketId),
     /// A name has been looked up.
     Answer(u64),
+    /// A datagram arrives.
+    Datagram(u64),
+    /// A datagram socket has room again.
+    Room(PortId),
 }
 
 /// What leaves a trace.
@@ -75,6 +80,7 @@ pub(super) struct Fabric {
     pub(super) random: Random,
     pub(super) temper: Temper,
     pub(super) listeners: Listeners,
+    pub(super) datagrams: Datagrams,
     clock: Clock,
     trace: u64,
     sockets: BTreeMap<SocketId, Socket>,
@@ -95,6 +101,7 @@ impl Fabric {
             temper: Temper::draw(&mut random),
             random,
             listeners: Listeners::new(),
+            datagrams: Datagrams::default(),
             clock,
             trace: 0,
             sockets: BTreeMap::new(),
@@ -114,7 +121,7 @@ impl Fabric {
         }
     }
 
-    fn note_bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn note_bytes(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
@@ -126,13 +133,13 @@ impl Fabric {
         self.trace
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
     /// Lets something happen after a delay; things of one socket stay in order.
-    fn schedule(&mut self, due: Due) {
+    pub(super) fn schedule(&mut self, due: Due) {
         let delay = self.temper.delay(&mut self.random);
         let mut at = self.clock.now() + delay;
         if let Due::Parcel(id) = due
@@ -169,6 +176,8 @@ impl Fabric {
                 self.list(id);
             }
             Due::Answer(id) => return self.lookups.remove(&id),
+            Due::Datagram(number) => self.land(number),
+            Due::Room(id) => self.has_room(id),
         }
         None
     }
@@ -319,7 +328,7 @@ impl Fabric {
 
     pub(super) fn has_events(&self, worker: usize) -> bool {
         let desk = &self.desks[worker];
-        !desk.listed.is_empty() || !desk.stale.is_empty()
+        !desk.listed.is_empty() || !desk.stale.is_empty() || self.has_datagram_events(worker)
     }
 
     /// Tells a worker its events, in any order; some come later.
@@ -344,6 +353,7 @@ impl Fabric {
         if self.random.once_in(self.temper.spurious) {
             events.extend(self.tell_what_is_not(worker));
         }
+        self.tell_datagrams(worker, events);
         self.note(Trace::Tell, worker as u64, events.len());
     }
 

@@ -37,6 +37,8 @@
 //! });
 //! ```
 //!
+//! [Datagrams](crate::Udp) get lost, come twice and overtake each other, and sockets are full for a while.
+//!
 //! # What it asks of the program
 //!
 //! Everything comes from the world: the network ([`World::net`]), pools
@@ -45,6 +47,7 @@
 //! a handle ([`wait_open`](crate::ConnectionHandle::wait_open) would wait in vain); run the world instead.
 //! What the program takes from elsewhere, such as the order of a `HashMap`, does not follow the seed.
 
+mod datagrams;
 mod driver;
 mod fabric;
 mod listener;

@@ -1,10 +1,12 @@
 //! The network of a world, as servers and clients see it.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::datagrams::MemoryDatagrams;
 use log::error;
 
 use super::fabric::Fabric;
@@ -12,18 +14,19 @@ use super::listener::ListenerId;
 use super::world;
 use crate::address::Place;
 use crate::clock::{Clock, Instant};
-use crate::connection::Service;
+use crate::connection::{Listens, Service};
+use crate::datagram::At;
 use crate::error::{Error, ErrorKind};
 use crate::executor::{Executor, Roster};
 use crate::mailbox::{Command, Mailbox};
-use crate::net::{Listening, Network, Resolved, ShutdownReport};
+use crate::net::{Listening, Network, Opening, Resolved, ShutdownReport};
 use crate::options::Options;
 use crate::panics::contain;
 use crate::schedule::{Schedule, Task, TaskId};
 use crate::stats::{Stats, WorkerStats};
 use crate::sync::lock;
 use crate::thread_role;
-use crate::transport::Arrival;
+use crate::transport::{Arrival, EndpointArrival};
 
 /// One worker, as seen from outside.
 pub(super) struct Door {
@@ -249,6 +252,34 @@ impl Network for MemoryNetwork {
 
     fn seed(&self) -> u64 {
         self.fabric().random.next()
+    }
+
+    fn open_datagrams(&self, opening: Opening<'_>) -> Result<SocketAddr, Error> {
+        self.refuse_when_over()?;
+        let shared = opening.options.share_port;
+        let workers = match shared {
+            true => (0..self.doors.len()).collect(),
+            false => vec![self.next_worker()],
+        };
+        let mut at = opening.at;
+        let mut local = at.address();
+        for worker in workers {
+            let mut fabric = self.fabric();
+            let (id, bound) = fabric.bind_datagrams(at, opening.options)?;
+            let arrival = EndpointArrival {
+                wire: MemoryDatagrams::new(id, Arc::clone(&self.fabric)),
+                seed: (opening.seed)(bound),
+                listens: Listens::new(opening.service),
+            };
+            fabric.hand_over_endpoint(worker, arrival);
+            drop(fabric);
+            self.doors[worker].mailbox.push(Command::Arrivals);
+            if shared {
+                at = At::Bound(bound);
+            }
+            local = bound;
+        }
+        Ok(local)
     }
 
     fn executor(&self, _: usize) -> Executor {

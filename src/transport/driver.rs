@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::address::Peer;
 use crate::buffer::Room;
 use crate::clock::Clock;
-use crate::connection::Service;
+use crate::connection::{Listens, Service};
+use crate::datagram::{EndpointSeed, Wire};
 use crate::file_region::FileRegion;
 use crate::id::Key;
 
@@ -66,6 +67,26 @@ pub(crate) trait Driver {
 
     fn close(&mut self, stream: Self::Stream);
 
+    /// A datagram socket.
+    type Datagrams: Wire;
+
+    /// A new datagram socket for this worker, if there is one; asked after [`arrival`](Self::arrival).
+    fn endpoint_arrival(&mut self) -> Option<EndpointArrival<Self::Datagrams>>;
+
+    /// Begins to report when it can be read.
+    fn register_endpoint(&mut self, wire: &mut Self::Datagrams, key: Key) -> io::Result<()>;
+
+    /// Reports events of writing too, or no more. They are asked for while the socket is full only: each
+    /// datagram that leaves is such an event.
+    fn watch_endpoint(
+        &mut self,
+        wire: &mut Self::Datagrams,
+        key: Key,
+        writable: bool,
+    ) -> io::Result<()>;
+
+    fn close_endpoint(&mut self, wire: Self::Datagrams);
+
     /// Whether a read that did not fill the buffer has drained the socket, so that the next event
     /// tells of more (epoll and kqueue; not where readiness is emulated).
     const SHORT_READ_DRAINS: bool;
@@ -90,4 +111,12 @@ pub(crate) struct Arrival<S> {
     pub(crate) service: Arc<Service>,
     /// For a connect under way: how long it may take.
     pub(crate) connect_timeout: Option<Duration>,
+}
+
+/// A datagram socket on its way into a worker.
+pub(crate) struct EndpointArrival<W> {
+    // Closed before it is counted out, hence in this order.
+    pub(crate) wire: W,
+    pub(crate) seed: EndpointSeed,
+    pub(crate) listens: Listens,
 }

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::driver::{Arrival, Driver, Readiness};
+use super::driver::{Arrival, Driver, EndpointArrival, Readiness};
 use super::worker::{Worker, WorkerSeed};
 use crate::address::{Address, Peer};
 use crate::buffer::Room;
 use crate::clock::Clock;
 use crate::connection::Service;
+use crate::datagram::NoDatagrams;
 use crate::id::Key;
 use crate::limits::{ConnectionLimits, MAILBOX_MESSAGES_MAX, WorkerLimits};
 use crate::mailbox::{Mailbox, Wake};
@@ -57,6 +58,7 @@ struct Scripted {
 
 impl Driver for Scripted {
     type Stream = Stream;
+    type Datagrams = NoDatagrams;
 
     const SHORT_READ_DRAINS: bool = false;
 
@@ -125,6 +127,22 @@ impl Driver for Scripted {
     }
 
     fn close(&mut self, _: Stream) {}
+
+    fn endpoint_arrival(&mut self) -> Option<EndpointArrival<NoDatagrams>> {
+        None
+    }
+
+    fn register_endpoint(&mut self, wire: &mut NoDatagrams, _: Key) -> io::Result<()> {
+        match *wire {}
+    }
+
+    fn watch_endpoint(&mut self, wire: &mut NoDatagrams, _: Key, _: bool) -> io::Result<()> {
+        match *wire {}
+    }
+
+    fn close_endpoint(&mut self, wire: NoDatagrams) {
+        match wire {}
+    }
 }
 
 struct Awake;

@@ -19,6 +19,7 @@ use log::{debug, error, info, trace};
 
 use self::fan_out::Fan;
 use super::driver::{Arrival, Driver, Readiness};
+use super::endpoints::{Endpoints, Ground};
 use super::entry::{Entry, Io, Phase, bytes_u32};
 use crate::buffer::Inbox;
 use crate::clock::Instant;
@@ -46,6 +47,8 @@ pub(crate) struct Worker<D: Driver> {
     limits: WorkerLimits,
     driver: D,
     slots: Slots<Entry<D::Stream>>,
+    /// Datagram sockets, which stand beside the connections.
+    endpoints: Endpoints<D::Datagrams>,
     wheel: Wheel<Key>,
     inbox: Inbox,
     turn: Turn,
@@ -77,6 +80,7 @@ impl<D: Driver> Worker<D> {
             inbox: Inbox::new(seed.limits.read_buffer_bytes),
             limits: seed.limits,
             slots: Slots::new(),
+            endpoints: Endpoints::new(),
             wheel: Wheel::new(),
             events: Vec::new(),
             commands: VecDeque::new(),
@@ -115,6 +119,7 @@ impl<D: Driver> Worker<D> {
         self.serve_ready();
         self.take_commands();
         self.take_arrivals();
+        self.take_endpoints();
         self.fire_timers();
         self.turn.call_pools();
         self.flush_dirty();
@@ -129,6 +134,7 @@ impl<D: Driver> Worker<D> {
             || !self.ready.is_empty()
             || !self.dirty.is_empty()
             || !self.commands.is_empty()
+            || self.endpoints.is_busy()
         {
             return Some(Duration::ZERO);
         }
@@ -173,6 +179,10 @@ impl<D: Driver> Worker<D> {
     }
 
     fn serve_event(&mut self, event: Readiness) {
+        if event.key.is_endpoint() {
+            let (endpoints, mut ground) = self.endpoints();
+            return endpoints.serve_event(&mut ground, event);
+        }
         let Some((entry, mut io)) = self.entry(event.key) else {
             return;
         };
@@ -215,6 +225,16 @@ impl<D: Driver> Worker<D> {
             key,
         };
         Some((entry, io))
+    }
+
+    /// The datagram sockets and what serves them.
+    fn endpoints(&mut self) -> (&mut Endpoints<D::Datagrams>, Ground<'_, D>) {
+        let ground = Ground {
+            driver: &mut self.driver,
+            turn: &mut self.turn,
+            wheel: &mut self.wheel,
+        };
+        (&mut self.endpoints, ground)
     }
 
     fn finish_connect(&mut self, key: Key) {
@@ -267,6 +287,10 @@ impl<D: Driver> Worker<D> {
             entry.serve(&mut io);
             self.settle(key);
         }
+        if self.endpoints.is_busy() {
+            let (endpoints, mut ground) = self.endpoints();
+            endpoints.serve_ready(&mut ground);
+        }
     }
 
     fn take_commands(&mut self) {
@@ -287,6 +311,10 @@ impl<D: Driver> Worker<D> {
     }
 
     fn serve_handles(&mut self, key: Key) {
+        if key.is_endpoint() {
+            let (endpoints, mut ground) = self.endpoints();
+            return endpoints.serve_handles(&mut ground, key);
+        }
         let Some((entry, io)) = self.entry(key) else {
             return;
         };
@@ -299,6 +327,8 @@ impl<D: Driver> Worker<D> {
 
     /// Ends the connections of services that were told to end.
     fn end_services(&mut self) {
+        let (endpoints, mut ground) = self.endpoints();
+        endpoints.end_services(&mut ground);
         for key in self.keys() {
             let Some((entry, io)) = self.entry(key) else {
                 continue;
@@ -330,6 +360,14 @@ impl<D: Driver> Worker<D> {
             };
             self.last_event = self.turn.now;
             self.take_in(arrival);
+        }
+    }
+
+    fn take_endpoints(&mut self) {
+        while let Some(arrival) = self.driver.endpoint_arrival() {
+            self.last_event = self.turn.now;
+            let (endpoints, mut ground) = self.endpoints();
+            endpoints.take_in(&mut ground, arrival);
         }
     }
 
@@ -394,6 +432,11 @@ impl<D: Driver> Worker<D> {
         let mut budget = self.limits.timers_per_turn;
         // What the budget leaves behind makes `next_expiry` a moment that has passed.
         while let Some(key) = self.wheel.expire(self.turn.now, &mut budget) {
+            if key.is_endpoint() {
+                let (endpoints, mut ground) = self.endpoints();
+                endpoints.fire_timer(&mut ground, key);
+                continue;
+            }
             let Some((entry, io)) = self.entry(key) else {
                 continue;
             };
@@ -549,6 +592,8 @@ impl<D: Driver> Worker<D> {
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }
+        let (endpoints, mut ground) = self.endpoints();
+        endpoints.close_all(&mut ground);
         for key in self.keys() {
             match self.slots.get_mut(key).map(|entry| entry.phase) {
                 Some(Phase::Lingering(_)) => self.free(key),

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
 mod crowd;
+mod datagrams;
 mod echo;
 mod groups;
 

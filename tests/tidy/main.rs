@@ -38,6 +38,7 @@ const FLOORS: &[&[&str]] = &[
         "options",
         "panics",
         "random",
+        "repeated",
         "schedule",
         "slots",
         "stats",
@@ -48,6 +49,7 @@ const FLOORS: &[&[&str]] = &[
     &["codec"],
     &[
         "connection",
+        "datagram",
         "executor",
         "group",
         "handle",
@@ -57,7 +59,7 @@ const FLOORS: &[&[&str]] = &[
     &["net", "stages", "testing", "tls"],
     &["transport"],
     &["reactor", "sim"],
-    &["client", "server"],
+    &["client", "server", "udp"],
 ];
 
 /// Words that may stand in one place only, with the reason.

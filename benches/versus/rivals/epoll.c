@@ -1,7 +1,7 @@
-/* The limit: a hand-written epoll echo server, raw, framed, and framed with a pool of threads.
+/* The limit: a hand-written epoll echo server, raw, framed, framed with a pool of threads, and datagrams.
  *
  * It speaks the same command line as every rival (see ../README.md):
- *   epoll_server --listen 127.0.0.1:0 --mode raw|framed|pool --workers 1 --pool 4 --buffer 65536 --spin 0
+ *   epoll_server --listen 127.0.0.1:0 --mode raw|framed|pool|udp --workers 1 --pool 4 --buffer 65536 --spin 0
  *
  * Edge-triggered, registered once for both directions, one shared read buffer per worker, a short read ends
  * the reading, one write per readable connection and turn. Frames have a 4-byte big-endian length. */
@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 enum { HEADER = 4, EVENTS = 256, THREADS_MAX = 16, FRAME_MAX = 16 << 20 };
-enum mode { RAW, FRAMED, POOL };
+enum mode { RAW, FRAMED, POOL, UDP };
 
 /* Bytes a connection keeps between turns: an unfinished frame, or output the socket did not take. */
 struct bytes {
@@ -238,6 +238,18 @@ static void connection_ready(struct worker *w, struct connection *c, uint32_t ev
     }
 }
 
+/* Answers what has arrived, until nothing is left. */
+static void datagrams_ready(struct worker *w) {
+    for (;;) {
+        struct sockaddr_in peer;
+        socklen_t peer_len = sizeof peer;
+        ssize_t n = recvfrom(listener, w->buffer, buffer_len, 0, (struct sockaddr *)&peer, &peer_len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return;
+        sendto(listener, w->buffer, (size_t)n, 0, (struct sockaddr *)&peer, peer_len);
+    }
+}
+
 static void accept_all(void) {
     static unsigned accepted = 0;
     for (int i = 0; i < 64; i++) {
@@ -302,7 +314,8 @@ static void *worker_run(void *argument) {
         bool answers = false;
         for (int i = 0; i < n; i++) {
             void *source = events[i].data.ptr;
-            if (source == &listener) accept_all();
+            if (source == &listener && mode == UDP) datagrams_ready(w);
+            else if (source == &listener) accept_all();
             else if (source == w) answers = true;
             else connection_ready(w, source, events[i].events);
         }
@@ -369,10 +382,12 @@ static void listen_on(const char *address) {
     if (inet_pton(AF_INET, host, &name.sin_addr) != 1) die("--listen");
     int on = 1;
     socklen_t len = sizeof name;
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    int type = mode == UDP ? SOCK_DGRAM : SOCK_STREAM;
+    listener = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (mode != UDP) setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* inherited by what it accepts */
-    if (bind(listener, (struct sockaddr *)&name, len) < 0 || listen(listener, 1024) < 0) die("listen");
+    if (bind(listener, (struct sockaddr *)&name, len) < 0) die("bind");
+    if (mode != UDP && listen(listener, 1024) < 0) die("listen");
     getsockname(listener, (struct sockaddr *)&name, &len);
     printf("listening on %s:%d\n", host, ntohs(name.sin_port));
     fflush(stdout);
@@ -383,12 +398,18 @@ static unsigned threads(const char *value) {
     return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned)n;
 }
 
+static enum mode mode_of(const char *word) {
+    if (!strcmp(word, "raw")) return RAW;
+    if (!strcmp(word, "udp")) return UDP;
+    return !strcmp(word, "framed") ? FRAMED : POOL;
+}
+
 int main(int argc, char **argv) {
     const char *address = "127.0.0.1:0";
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
         if (!strcmp(name, "--listen")) address = value;
-        else if (!strcmp(name, "--mode")) mode = !strcmp(value, "raw") ? RAW : !strcmp(value, "framed") ? FRAMED : POOL;
+        else if (!strcmp(name, "--mode")) mode = mode_of(value);
         else if (!strcmp(name, "--workers")) workers_len = threads(value);
         else if (!strcmp(name, "--pool")) lanes_len = threads(value);
         else if (!strcmp(name, "--buffer")) buffer_len = (size_t)atol(value);
@@ -402,7 +423,7 @@ int main(int argc, char **argv) {
         if (mode == POOL && pthread_create(&lanes[i].thread, NULL, lane_run, &lanes[i])) die("pthread_create");
     }
     listen_on(address);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &listener};
+    struct epoll_event event = {.events = mode == UDP ? EPOLLIN | EPOLLET : EPOLLIN, .data.ptr = &listener};
     if (epoll_ctl(workers[0].epoll, EPOLL_CTL_ADD, listener, &event) < 0) die("epoll_ctl");
     for (unsigned i = 1; i < workers_len; i++)
         if (pthread_create(&workers[i].thread, NULL, worker_run, &workers[i])) die("pthread_create");

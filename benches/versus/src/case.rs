@@ -266,6 +266,18 @@ pub const CASES: &[Case] = &[
         ..PLAIN
     },
     Case {
+        name: "udp-pingpong",
+        title: "UDP ping-pong, one socket, 50 peers, 64 B",
+        work: Work::Load(Load::Datagrams { peers: 50 }),
+        mode: Mode::Udp,
+        servers: &["tokio", "tokio-current", "c", "netwheel"],
+        goals: &[
+            Goal::faster(CPU, "tokio", 1.0, ""),
+            Goal::faster(CPU, "c", 0.95, ""),
+        ],
+        ..PLAIN
+    },
+    Case {
         name: "thousand",
         title: "raw ping-pong, 1,000 connections, 64 B",
         note: "tokio's multi-thread runtime starves connections beyond about 256 ready ones in some runs and not in \

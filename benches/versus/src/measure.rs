@@ -46,7 +46,8 @@ impl Run<'_> {
             Load::Closed { .. }
             | Load::Open { .. }
             | Load::Broadcast { .. }
-            | Load::Churn { .. } => {
+            | Load::Churn { .. }
+            | Load::Datagrams { .. } => {
                 let mut probe = CpuProbe::new(&server);
                 let window = self.load_on(&server, self.bench.timing, &mut probe)?;
                 let mut sample = Sample::from_window(&window);

@@ -45,7 +45,9 @@ const OWN: &[Mode] = &[
     Mode::Pool,
     Mode::Tls,
     Mode::Broadcast,
+    Mode::Udp,
 ];
+const EVERY_C: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool, Mode::Udp];
 
 const C: Program = Program::Built {
     path: env!("RIVAL_C"),
@@ -179,12 +181,15 @@ pub const RIVALS: &[Rival] = &[
         &["--buffer", "8192"],
         "multi-thread, business pool fed by crossbeam, answers by oneshot",
     ),
-    rival(
-        "c",
-        C,
-        &["--buffer", "65536"],
-        "hand-written C epoll loop: the limit",
-    ),
+    Rival {
+        modes: EVERY_C,
+        ..rival(
+            "c",
+            C,
+            &["--buffer", "65536"],
+            "hand-written C epoll loop: the limit",
+        )
+    },
     rival(
         "c-spin",
         C,

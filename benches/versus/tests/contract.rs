@@ -1,7 +1,7 @@
 //! The servers keep the contract of the README, and the runner runs them.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{env, fs};
@@ -68,6 +68,24 @@ fn bytes_come_back() {
 }
 
 #[test]
+fn datagrams_come_back_to_who_sent_them() {
+    for kind in ["netwheel", "tokio", "tokio-current"] {
+        let server = Server::start(kind, "udp");
+        let peers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
+        for (peer, text) in peers.iter().zip([&b"one"[..], b"another"]) {
+            let patience = Some(Duration::from_secs(10));
+            peer.set_read_timeout(patience).expect("not zero");
+            peer.send_to(text, &*server.address).expect("a datagram");
+        }
+        for (peer, text) in peers.iter().zip([&b"one"[..], b"another"]) {
+            let mut buffer = [0; 64];
+            let count = peer.recv(&mut buffer).expect("an echo");
+            assert_eq!(&buffer[..count], text);
+        }
+    }
+}
+
+#[test]
 fn frames_come_back_whole_and_in_order() {
     for kind in KINDS {
         for mode in ["framed", "pool"] {
@@ -92,7 +110,10 @@ fn frames_come_back_whole_and_in_order() {
 fn the_runner_reports_every_mode() {
     let folder = env::temp_dir().join(format!("versus-test-{}", std::process::id()));
     let output = Command::new(PROGRAM)
-        .args(["--case", "raw-pingpong,framed-pipeline,pool-pipeline"])
+        .args([
+            "--case",
+            "raw-pingpong,framed-pipeline,pool-pipeline,udp-pingpong",
+        ])
         .args([
             "--only",
             "tokio-batch,c,libuv,go",
@@ -109,7 +130,7 @@ fn the_runner_reports_every_mode() {
     assert!(output.status.success(), "{errors}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let outcomes = report["outcomes"].as_array().expect("a list");
-    assert_eq!(outcomes.len(), 3);
+    assert_eq!(outcomes.len(), 4);
     for outcome in outcomes {
         let first = &outcome["entries"][0];
         assert_eq!(first["server"], "tokio");

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use log::warn;
 
-use crate::clock::{Clock, Instant};
-use crate::limits::LOG_REPEAT_INTERVAL;
+use crate::clock::Clock;
+use crate::repeated::Repeated;
 use crate::stats::{AcceptStats, WorkerStats};
 use crate::sync::lock;
 
@@ -76,27 +76,8 @@ impl Admission {
     }
 
     fn warn(&self, text: fmt::Arguments<'_>) {
-        lock(&self.log).warn(self.clock.now(), text);
-    }
-}
-
-/// Keeps repeated lines of the log to one in a while, with a count.
-#[derive(Debug, Default)]
-struct Repeated {
-    last: Option<Instant>,
-    swallowed: u64,
-}
-
-impl Repeated {
-    fn warn(&mut self, now: Instant, text: fmt::Arguments<'_>) {
-        if self
-            .last
-            .is_some_and(|last| now.since(last) < LOG_REPEAT_INTERVAL)
-        {
-            self.swallowed += 1;
-            return;
+        if let Some(more) = lock(&self.log).pass(self.clock.now()) {
+            warn!(target: "netwheel::acceptor", "{text} ({more} more since the last line)");
         }
-        warn!(target: "netwheel::acceptor", "{text} ({} more since the last line)", self.swallowed);
-        (self.last, self.swallowed) = (Some(now), 0);
     }
 }

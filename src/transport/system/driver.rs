@@ -1,5 +1,6 @@
 //! A worker's driver on mio.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use log::warn;
 use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
+use super::datagrams::Datagrams;
 use super::open_listener::OpenListener;
 use super::send_file::can_send_files;
 #[cfg(target_os = "linux")]
@@ -23,7 +25,7 @@ use crate::file_region::FileRegion;
 use crate::id::Key;
 use crate::limits::ACCEPT_BATCH;
 use crate::mailbox::Wake;
-use crate::transport::{Arrival, Driver, Readiness};
+use crate::transport::{Arrival, Driver, EndpointArrival, Readiness};
 
 /// The token of the wake-up; no connection has it, because a slab never has 2^32 - 1 slots.
 const WAKE: Token = Token(usize::MAX);
@@ -38,6 +40,7 @@ pub(crate) enum Inbound {
     Socket(Arrival<Stream>),
     /// A listener of the worker's own, on a port that it shares with the others'.
     Listener(Listener, Listens, Arc<Admission>),
+    Datagrams(EndpointArrival<Datagrams>),
 }
 
 /// Sockets and readiness of one worker, by mio.
@@ -48,6 +51,8 @@ pub(crate) struct SystemDriver {
     inbound: Receiver<Inbound>,
     listeners: Vec<(OpenListener, Arc<Admission>)>,
     listeners_seen: u32,
+    /// Datagram sockets that have come with the latest arrivals.
+    endpoints: VecDeque<EndpointArrival<Datagrams>>,
     /// Tries to accept that are left in this turn.
     tries_left: usize,
     stats: Arc<crate::stats::WorkerStats>,
@@ -78,6 +83,7 @@ impl SystemDriver {
             inbound,
             listeners: Vec::new(),
             listeners_seen: 0,
+            endpoints: VecDeque::new(),
             tries_left: 0,
             stats,
             sends_files: can_send_files(),
@@ -154,6 +160,7 @@ fn token(key: Key) -> Token {
 
 impl Driver for SystemDriver {
     type Stream = Stream;
+    type Datagrams = Datagrams;
 
     // On Windows mio emulates readiness and re-arms it only by `WouldBlock`.
     const SHORT_READ_DRAINS: bool = cfg!(unix);
@@ -200,6 +207,7 @@ impl Driver for SystemDriver {
                 Ok(Inbound::Listener(listener, listens, admission)) => {
                     self.add_listener(listener, listens, admission);
                 }
+                Ok(Inbound::Datagrams(arrival)) => self.endpoints.push_back(arrival),
                 Err(_) => break,
             }
         }
@@ -269,5 +277,21 @@ impl Driver for SystemDriver {
     #[cfg(not(target_os = "linux"))]
     fn close(&mut self, mut stream: Stream) {
         let _ = stream.deregister(self.poll.registry());
+    }
+
+    fn endpoint_arrival(&mut self) -> Option<EndpointArrival<Datagrams>> {
+        self.endpoints.pop_front()
+    }
+
+    fn register_endpoint(&mut self, wire: &mut Datagrams, key: Key) -> io::Result<()> {
+        wire.register(self.poll.registry(), token(key))
+    }
+
+    fn watch_endpoint(&mut self, wire: &mut Datagrams, key: Key, writable: bool) -> io::Result<()> {
+        wire.reregister(self.poll.registry(), token(key), writable)
+    }
+
+    fn close_endpoint(&mut self, mut wire: Datagrams) {
+        wire.deregister(self.poll.registry());
     }
 }

@@ -3,6 +3,7 @@
 mod acceptor;
 mod admission;
 mod affinity;
+mod datagrams;
 mod driver;
 mod open_listener;
 #[cfg(unix)]
@@ -14,6 +15,7 @@ mod socket;
 pub(crate) use acceptor::{Acceptor, AcceptorHandle, Order, WorkerDoor};
 pub(crate) use admission::Admission;
 pub(crate) use affinity::pin_to;
+pub(crate) use datagrams::BoundDatagrams;
 pub(crate) use driver::{Inbound, SystemDriver};
 pub(crate) use resolver::Resolver;
 pub(crate) use socket::{Bound, Plug, begin_connect, descriptor_limit};

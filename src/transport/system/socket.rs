@@ -275,12 +275,12 @@ fn bind_inet(address: SocketAddr, options: &Options) -> io::Result<Bound> {
 }
 
 #[cfg(all(unix, not(target_os = "solaris"), not(target_os = "illumos")))]
-fn set_share_port(socket: &Socket) -> io::Result<()> {
+pub(super) fn set_share_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
 #[cfg(not(all(unix, not(target_os = "solaris"), not(target_os = "illumos"))))]
-fn set_share_port(_: &Socket) -> io::Result<()> {
+pub(super) fn set_share_port(_: &Socket) -> io::Result<()> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
         "SO_REUSEPORT is not known here",

@@ -8,6 +8,7 @@ mod broadcast;
 mod churn;
 mod closed;
 mod crowd;
+mod datagrams;
 mod open;
 mod peer;
 mod script;
@@ -45,6 +46,8 @@ pub enum Load {
     Broadcast { connections: usize, depth: u64 },
     /// Connect, one echo, close; `at_once` connections at a time.
     Churn { at_once: usize },
+    /// Each of so many UDP sockets asks one datagram, and the next when it is answered.
+    Datagrams { peers: usize },
     /// Connections that asked once and then stay silent: `few`, then `many`.
     Idle { few: usize, many: usize },
 }
@@ -124,6 +127,7 @@ impl Load {
             } => connections + idle,
             Self::Open { connections, .. } | Self::Broadcast { connections, .. } => connections,
             Self::Churn { at_once } => at_once,
+            Self::Datagrams { peers } => peers,
             Self::Idle { many, .. } => many,
         }
     }
@@ -167,6 +171,9 @@ impl Load {
             Self::Churn { at_once } => {
                 let script = Script::new(message.bytes, message.framed, 1);
                 churn::run(address, at_once, script, timing, probe)
+            }
+            Self::Datagrams { peers } => {
+                datagrams::run(address, peers, one(message), timing, probe)
             }
             Self::Idle { few, many } => {
                 let mut crowd = Crowd::connect(address, few, one(message), message.tls)?;

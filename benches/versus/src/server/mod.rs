@@ -22,6 +22,8 @@ pub enum Mode {
     Framed,
     /// As raw, under TLS.
     Tls,
+    /// Echoes datagrams, on one UDP socket.
+    Udp,
     /// As framed, with the handler on a pool of business threads; each connection keeps its order.
     Pool,
     /// Decodes frames as framed does. The first of a connection comes back to it, and each further one goes
@@ -36,6 +38,7 @@ impl Mode {
             Self::Raw => "raw",
             Self::Framed => "framed",
             Self::Tls => "tls",
+            Self::Udp => "udp",
             Self::Pool => "pool",
             Self::Broadcast => "broadcast",
         }

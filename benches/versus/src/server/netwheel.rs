@@ -8,7 +8,7 @@ use netwheel::codec::{Codec, LengthField, Raw};
 use netwheel::limits::{ConnectionLimits, WorkerLimits};
 use netwheel::stages::Idle;
 use netwheel::tls::Tls;
-use netwheel::{Context, Executor, Group, Handler, Pipeline, Reactor, Result, RunningServer, Server};
+use netwheel::{Context, Executor, Group, Handler, Pipeline, Reactor, Result, RunningServer, Server, Udp};
 
 use super::{Mode, ServeArgs, announce, identity};
 
@@ -43,9 +43,22 @@ impl Handler<Bytes, Bytes> for Member {
 
 /// One reactor: an acceptor and the workers asked for.
 pub fn serve(args: &ServeArgs) -> io::Result<()> {
+    if args.mode == Mode::Udp {
+        return serve_datagrams(args);
+    }
     let server = start(args)?;
     announce(server.address())?;
     server.wait();
+    Ok(())
+}
+
+fn serve_datagrams(args: &ServeArgs) -> io::Result<()> {
+    let reactor = Reactor::builder().workers(args.workers).start()?;
+    let socket = Udp::on(&reactor)
+        .handle(|cx, datagram| cx.send_to(datagram.bytes, datagram.peer))
+        .bind(args.listen)?;
+    announce(socket.local_address())?;
+    socket.wait_closed(Duration::MAX)?;
     Ok(())
 }
 
@@ -74,7 +87,7 @@ fn start(args: &ServeArgs) -> io::Result<RunningServer> {
         .limits(connection)
         .reuse_port(args.reuse_port == 1)
         .pipeline(move |_| match mode {
-            Mode::Raw => echo(Raw, idle),
+            Mode::Raw | Mode::Udp => echo(Raw, idle),
             Mode::Tls => Pipeline::raw()
                 .tls(&tls)
                 .handle(|cx, message| cx.write(message)),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::FutureExt;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Builder;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
@@ -55,11 +55,14 @@ fn run(mut builder: Builder, args: &ServeArgs, style: Style) -> io::Result<()> {
 }
 
 async fn listen(args: ServeArgs, style: Style) -> io::Result<()> {
+    if args.mode == Mode::Udp {
+        return datagrams(args).await;
+    }
     let listener = TcpListener::bind(args.listen).await?;
     announce(listener.local_addr()?)?;
     let buffer = args.buffer;
     match (args.mode, style) {
-        (Mode::Raw, _) => accept(&listener, |stream| echo(stream, buffer)).await,
+        (Mode::Raw | Mode::Udp, _) => accept(&listener, |stream| echo(stream, buffer)).await,
         (Mode::Tls, _) => {
             let tls = TlsAcceptor::from(identity::config()?);
             accept(&listener, |stream| sealed_echo(tls.clone(), stream, buffer)).await
@@ -114,6 +117,16 @@ async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
             return Ok(());
         }
         stream.write_all(&buffer[..count]).await?;
+    }
+}
+
+async fn datagrams(args: ServeArgs) -> io::Result<()> {
+    let socket = UdpSocket::bind(args.listen).await?;
+    announce(socket.local_addr()?)?;
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (count, peer) = socket.recv_from(&mut buffer).await?;
+        socket.send_to(&buffer[..count], peer).await?;
     }
 }
 
