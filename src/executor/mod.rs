@@ -193,7 +193,7 @@ impl Executor {
         shared
     }
 
-    /// Counts out what has been handled, and tells as many who wait for room.
+    /// Counts out what has been handled, which makes room for those who wait.
     pub(crate) fn release(&self, count: usize) {
         self.pool.shared.release(count);
     }

@@ -58,7 +58,7 @@ impl Shared {
     }
 
     /// Lets in up to `want` messages; answers how many.
-    pub(super) fn acquire(&self, want: usize) -> usize {
+    fn acquire(&self, want: usize) -> usize {
         let mut granted = 0;
         let _ = self
             .queued
@@ -69,18 +69,19 @@ impl Shared {
         granted
     }
 
-    /// Counts out what has been handled, and tells as many who wait for room.
+    /// Counts out what has been handled, which makes room for those who wait.
     pub(super) fn release(&self, count: usize) {
         self.queued.fetch_sub(count, Ordering::SeqCst);
-        if self.waiters.any() {
-            self.waiters.tell(count);
-        }
+        self.serve();
     }
 
-    /// Tells one who waits, where there is room.
-    pub(super) fn pass_on(&self) {
-        if self.waiters.any() && self.queued.load(Ordering::SeqCst) < self.queued_max {
-            self.waiters.tell(1);
+    /// Gives room to those who wait, first come first served, as far as there is some.
+    pub(super) fn serve(&self) {
+        while self.waiters.any() {
+            let Some(who) = self.waiters.grant(|want| self.acquire(want)) else {
+                return;
+            };
+            who.ready();
         }
     }
 

@@ -465,7 +465,7 @@ where
     fn commit(&mut self, cx: &mut Context<'_, In, Out>) -> Result<()> {
         loop {
             if self.is_congested_and_parked(cx) {
-                // What was told of room leaves it to the next.
+                // What was given room leaves it to the next.
                 self.waiter.give_up();
                 cx.state.pause(Pause::LANE);
                 return Ok(());
@@ -488,7 +488,7 @@ where
             cx.state.pause(Pause::LANE);
             if granted < want {
                 let waiter: Arc<dyn Announce> = cx.outlet().outbox.clone();
-                self.waiter.wait(waiter);
+                self.waiter.wait(waiter, want - granted);
                 return Ok(());
             }
             if !self.tell_below(LANE_MESSAGES_MAX / 2 + 1) {

@@ -115,7 +115,7 @@ impl<In: 'static, Out: 'static> Deferred<In, Out> {
         });
         let backlog = &mut self.backlogs[index];
         backlog.tasks.push_back(task);
-        backlog.waiter.wait(Arc::clone(&backlog.who));
+        backlog.waiter.wait(Arc::clone(&backlog.who), 1);
     }
 
     /// Runs the jobs whose pool has room by now; `true` when none is left.
@@ -134,7 +134,7 @@ impl Backlog {
         }
         let left = !self.tasks.is_empty();
         if left {
-            self.waiter.wait(Arc::clone(&self.who));
+            self.waiter.wait(Arc::clone(&self.who), self.tasks.len());
         }
         left
     }
