@@ -1,7 +1,9 @@
-//! What is done with fuzzed bytes: a function for each decoder.
+//! What is done with fuzzed bytes: a function for each decoder, and one for a whole connection.
 //!
 //! For a framing the first bytes choose the settings, and the rest is the stream; for a body all of it is one
 //! frame. This file is also a module of `tests/fuzz_corpus.rs`.
+
+mod connection;
 
 use std::fmt::Debug;
 
@@ -12,11 +14,14 @@ use netwheel::codec::{
 };
 use netwheel::{Body, CloseReason, Failure, Output};
 
+pub use connection::connection;
+
 /// A function that panics where bytes break a promise.
 pub type Target = fn(&[u8]);
 
 /// Every target that the features allow, by the name of its folder of seeds.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("connection", connection),
     ("delimiter", delimiter),
     ("fixed_length", fixed_length),
     ("length_field", length_field),
