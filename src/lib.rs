@@ -9,6 +9,7 @@ mod clock;
 pub mod codec;
 mod completion;
 mod connection;
+mod counter;
 mod datagram;
 mod error;
 mod executor;
@@ -16,9 +17,12 @@ mod fan_out;
 mod file_region;
 mod group;
 pub mod handle;
+mod histogram;
 mod id;
+mod json;
 pub mod limits;
 mod mailbox;
+mod metrics;
 mod net;
 mod options;
 mod panics;
@@ -41,7 +45,9 @@ mod thread_role;
 pub mod tls;
 mod transport;
 pub mod udp;
+mod watchdog;
 mod wheel;
+mod whereabouts;
 
 pub use address::{Address, IntoPlace, Peer, Place};
 pub use buffer::{Output, SHARED_BYTES_MIN};
@@ -59,7 +65,9 @@ pub use fan_out::SlowMember;
 pub use file_region::FileRegion;
 pub use group::{BroadcastError, Group, GroupStats};
 pub use handle::ConnectionHandle;
+pub use histogram::Histogram;
 pub use id::ConnectionId;
+pub use metrics::{Metrics, WorkerMetrics};
 pub use net::{Net, ShutdownReport};
 pub use pipeline::{
     AnyPipeline, Attributes, Context, Edits, Event, Filter, Flow, Handler, Inbound, LaneContext,
@@ -71,6 +79,8 @@ pub use sessions::{Duplicate, Session, SessionId, Sessions};
 pub use stats::Stats;
 pub use target::{IntoTarget, Target};
 pub use udp::Udp;
+pub use watchdog::{Stall, StallLevel};
+pub use whereabouts::StallPlace;
 
 /// Compiles the code of the README.
 #[cfg(doctest)]

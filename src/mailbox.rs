@@ -118,6 +118,16 @@ impl Mailbox {
         self.messages.load(Ordering::Relaxed) == 0
     }
 
+    /// Messages of handles that wait. Threads: any.
+    pub(crate) fn messages_waiting(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Commands that wait. Threads: any.
+    pub(crate) fn commands_waiting(&self) -> usize {
+        lock(&self.commands).len()
+    }
+
     /// Counts messages out again.
     pub(crate) fn release(&self, count: usize) {
         let before = self.messages.fetch_sub(count, Ordering::Relaxed);

@@ -14,6 +14,7 @@ use crate::connection::Service;
 use crate::datagram::{At, EndpointSeed, UdpOptions};
 use crate::error::Error;
 use crate::executor::Executor;
+use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::schedule::{Task, TaskId};
 use crate::stats::Stats;
@@ -42,6 +43,12 @@ impl Net {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    /// What the network's workers measure.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.metrics()
     }
 }
 
@@ -117,4 +124,5 @@ pub(crate) trait Network: Send + Sync {
         self.end(service, Duration::ZERO);
     }
     fn stats(&self) -> Stats;
+    fn metrics(&self) -> Metrics;
 }

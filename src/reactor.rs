@@ -22,6 +22,7 @@ use crate::limits::{
     CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, at_least_one, workers_default,
 };
 use crate::mailbox::{Command, Mailbox};
+use crate::metrics::Metrics;
 use crate::net::{Listening, Net, Network, Opening, Resolved, ShutdownReport};
 use crate::options::Options;
 use crate::schedule::{Schedule, Task, TaskId};
@@ -33,6 +34,7 @@ use crate::transport::system::{
     SystemDriver, WorkerDoor, begin_connect, descriptor_limit, pin_to,
 };
 use crate::transport::{Arrival, EndpointArrival, Worker, WorkerSeed};
+use crate::watchdog::{Guard, OnStall, Stall, Watchdog};
 
 /// Sockets on their way into one worker; the acceptor holds back the rest, and the kernel more.
 const INBOUND_MAX: usize = 1024;
@@ -55,6 +57,7 @@ pub struct ReactorBuilder {
     connections_max: Option<usize>,
     order: Order,
     cores: Vec<usize>,
+    on_stall: Option<OnStall>,
 }
 
 impl ReactorBuilder {
@@ -122,6 +125,40 @@ impl ReactorBuilder {
         self
     }
 
+    /// Changes how long a turn of a worker may take before the watchdog warns, and before it is an error;
+    /// [`TURN_WARN`](crate::limits::TURN_WARN) and [`TURN_ERROR`](crate::limits::TURN_ERROR) by default.
+    ///
+    /// While a turn lasts nothing else on its worker is served. The watchdog is a thread that looks twice
+    /// in the shorter of both times; there is none where both are `Duration::MAX`.
+    #[must_use]
+    pub fn turn_bounds(mut self, warn: Duration, error: Duration) -> Self {
+        (self.limits.turn_warn, self.limits.turn_error) = (warn, error);
+        self
+    }
+
+    /// Calls `tell` for every turn that takes too long, while it still does: once when it is worth a
+    /// warning and once when it is an error, see [`turn_bounds`](Self::turn_bounds).
+    ///
+    /// A line in the log tells the same, and counters of [`Metrics`](crate::Metrics). A panic in the
+    /// callback is contained. Threads: the watchdog's, which the reactor's end waits for. Cost: none on the
+    /// path of a message.
+    ///
+    /// ```
+    /// # fn main() -> netwheel::Result<()> {
+    /// let reactor = netwheel::Reactor::builder()
+    ///     .workers(1)
+    ///     .on_stall(|stall| println!("{stall}")) // worker 0 hangs for 103 ms in the stage "login" of ..
+    ///     .start()?;
+    /// # drop(reactor);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_stall(mut self, tell: impl Fn(&Stall) + Send + Sync + 'static) -> Self {
+        self.on_stall = Some(Arc::new(tell));
+        self
+    }
+
     /// Starts the threads.
     ///
     /// # Errors
@@ -148,6 +185,7 @@ impl ReactorBuilder {
             let core = self.cores.iter().cycle().nth(usize::from(index)).copied();
             workers.start_one(index, &self.limits, &clock, core)?;
         }
+        let guard = workers.watch(&clock, &self.limits, self.on_stall)?;
         let admission = Arc::new(Admission::new(
             clock.clone(),
             workers.stats(),
@@ -184,6 +222,7 @@ impl ReactorBuilder {
             net,
             system,
             threads,
+            guard,
         })
     }
 }
@@ -265,6 +304,20 @@ impl Workers {
             .collect()
     }
 
+    /// Starts what watches them; nothing, where no turn is ever too long.
+    fn watch(
+        &self,
+        clock: &Clock,
+        limits: &WorkerLimits,
+        on_stall: Option<OnStall>,
+    ) -> Result<Option<Guard>, Error> {
+        if limits.turn_warn.min(limits.turn_error) == Duration::MAX {
+            return Ok(None);
+        }
+        let watchdog = Watchdog::new(clock.clone(), self.stats(), limits, on_stall);
+        Guard::start(watchdog).map(Some)
+    }
+
     fn keep(mut self) -> Vec<JoinHandle<()>> {
         self.doors.clear();
         std::mem::take(&mut self.threads)
@@ -310,6 +363,8 @@ pub struct Reactor {
     net: Net,
     system: Arc<System>,
     threads: Vec<JoinHandle<()>>,
+    /// Watches the workers to their very end.
+    guard: Option<Guard>,
 }
 
 impl Reactor {
@@ -330,6 +385,12 @@ impl Reactor {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.system.stats()
+    }
+
+    /// What its workers measure, each and together.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.system.metrics()
     }
 
     /// Shuts down: lets nobody in any more, tells all handlers, answers what was read, flushes, closes
@@ -353,6 +414,7 @@ impl Reactor {
         self.system.acceptor.stop();
         stop_workers(&self.system.doors);
         join(&mut self.threads);
+        self.guard = None;
         self.system.resolver.join();
         report
     }
@@ -379,6 +441,9 @@ impl Drop for Reactor {
             self.system.resolver.end();
             self.system.acceptor.stop();
             stop_workers(&self.system.doors);
+            if let Some(guard) = self.guard.take() {
+                guard.let_go();
+            }
         }
     }
 }
@@ -688,5 +753,10 @@ impl Network for System {
         let mut stats = Stats::of_workers(self.doors.iter().map(|door| &*door.stats));
         stats.add_acceptor(self.admission.stats());
         stats
+    }
+
+    fn metrics(&self) -> Metrics {
+        let workers = self.doors.iter().map(|door| (&*door.stats, &*door.mailbox));
+        Metrics::read(self.clock.now(), self.stats(), workers)
     }
 }

@@ -10,6 +10,7 @@ use crate::address::{IntoPlace, Peer, Place};
 use crate::connection::{Factory, Service};
 use crate::error::{Error, ErrorKind};
 use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
+use crate::metrics::Metrics;
 use crate::net::{Listening, Net, ShutdownReport};
 use crate::options::Options;
 use crate::pipeline::AnyPipeline;
@@ -413,6 +414,12 @@ impl RunningServer {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.net.stats()
+    }
+
+    /// What the workers of its network measure.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.net.metrics()
     }
 
     /// The network it is on, for clients beside it.

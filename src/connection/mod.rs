@@ -37,6 +37,7 @@ use crate::pipeline::{
     AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn, Way,
 };
 
+use crate::whereabouts::Label;
 use filtered::Filters;
 pub(crate) use service::{Factory, Listens, Service};
 
@@ -594,7 +595,9 @@ impl Connection {
     ) {
         let Some(link) = &mut self.link else { return };
         let state = &mut self.state;
+        state.enter(&turn.stats, Label::HANDLER);
         let outcome = contain(|| call(&mut **link, state, turn));
+        turn.stats.whereabouts.leave();
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => self.state.fail(failure),

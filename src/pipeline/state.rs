@@ -14,6 +14,7 @@ use crate::error::{CloseReason, Failure};
 use crate::id::ConnectionId;
 use crate::options::Options;
 use crate::stats::WorkerStats;
+use crate::whereabouts::Label;
 
 use super::parcels::Parcels;
 use super::pulse::{Pulse, Stamp};
@@ -148,6 +149,12 @@ impl State {
 
     pub(crate) fn set_peer(&mut self, peer: Peer) {
         self.peer = peer.into();
+    }
+
+    /// The worker is about to call the program's code for this connection.
+    #[inline]
+    pub(crate) fn enter(&self, stats: &WorkerStats, label: Label) {
+        stats.whereabouts.enter(self.id.key(), &self.peer, label);
     }
 
     /// A key for a stage, never used before on this connection.
@@ -411,10 +418,12 @@ impl State {
     /// Answers the writes whose last byte has left; a completion that panics ends the connection.
     pub(crate) fn complete_flushed(&mut self, stats: &WorkerStats) {
         while let Some(done) = self.next_flushed() {
+            self.enter(stats, Label::COMPLETION);
             if !done.complete(Ok(())) {
                 stats.panics.add(1);
                 self.close(Closing::Now(CloseReason::Panic));
             }
+            stats.whereabouts.leave();
         }
     }
 

@@ -19,6 +19,7 @@ use crate::datagram::At;
 use crate::error::{Error, ErrorKind};
 use crate::executor::{Executor, Roster};
 use crate::mailbox::{Command, Mailbox};
+use crate::metrics::Metrics;
 use crate::net::{Listening, Network, Opening, Resolved, ShutdownReport};
 use crate::options::Options;
 use crate::panics::contain;
@@ -311,5 +312,10 @@ impl Network for MemoryNetwork {
 
     fn stats(&self) -> Stats {
         Stats::of_workers(self.doors.iter().map(|door| &*door.stats))
+    }
+
+    fn metrics(&self) -> Metrics {
+        let workers = self.doors.iter().map(|door| (&*door.stats, &*door.mailbox));
+        Metrics::read(self.clock.now(), self.stats(), workers)
     }
 }
