@@ -11,6 +11,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::counter::Counter;
 
 /// Buckets of one power of two, as a power of two.
@@ -30,9 +31,14 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
+    /// Counts the time from one moment to a later one.
     #[inline]
-    pub(crate) fn record(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    pub(crate) fn record(&self, from: Instant, to: Instant) {
+        self.record_nanos(to.as_nanos().saturating_sub(from.as_nanos()));
+    }
+
+    #[inline]
+    pub(crate) fn record_nanos(&self, nanos: u64) {
         self.buckets[bucket_of(nanos)].add(1);
         self.sum.add(nanos);
         if nanos > self.max.value() {
@@ -192,7 +198,7 @@ mod tests {
     fn of(nanos: &[u64]) -> Histogram {
         let recorder = Recorder::default();
         for &nanos in nanos {
-            recorder.record(Duration::from_nanos(nanos));
+            recorder.record_nanos(nanos);
         }
         recorder.read()
     }

@@ -39,10 +39,6 @@ impl Json {
         self.raw(value);
     }
 
-    pub(crate) fn null(&mut self) {
-        self.raw("null");
-    }
-
     /// Text, escaped.
     pub(crate) fn string(&mut self, value: impl Display) {
         self.raw('"');
@@ -105,14 +101,12 @@ mod tests {
             json.key("list").array(|json| {
                 json.number(u64::MAX);
                 json.array(|_| {});
-                json.null();
                 json.object(|json| json.key("a").bool(true));
                 json.string("last");
             });
             json.key("after").number(1);
         });
-        let wanted =
-            json!({"empty": {}, "list": [u64::MAX, [], null, {"a": true}, "last"], "after": 1});
+        let wanted = json!({"empty": {}, "list": [u64::MAX, [], {"a": true}, "last"], "after": 1});
         assert_eq!(read(json), wanted);
     }
 

@@ -19,6 +19,7 @@ mod group;
 pub mod handle;
 mod histogram;
 mod id;
+mod inspection;
 mod json;
 pub mod limits;
 mod mailbox;
@@ -67,6 +68,7 @@ pub use group::{BroadcastError, Group, GroupStats};
 pub use handle::ConnectionHandle;
 pub use histogram::Histogram;
 pub use id::ConnectionId;
+pub use inspection::{ConnectionInfo, ConnectionPhase};
 pub use metrics::{Metrics, WorkerMetrics};
 pub use net::{Net, ShutdownReport};
 pub use pipeline::{

@@ -120,6 +120,10 @@ pub const TURN_WARN: Duration = Duration::from_millis(100);
 pub const TURN_ERROR: Duration = Duration::from_secs(1);
 /// Lines a minute that the watchdog writes; the rest is counted. One handler that blocks must not fill the log.
 pub const WATCHDOG_LINES_PER_MINUTE: u32 = 5;
+/// Connections that a worker describes in one turn to whoever asks for a list: a turn stays short.
+pub const INSPECTED_PER_TURN: usize = 256;
+/// Lists of connections that wait for one worker; one more is refused.
+pub const INQUIRIES_MAX: usize = 16;
 /// Time for a shutdown to flush and close everything.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between repeated log lines of one kind; what came in between is told as a count.

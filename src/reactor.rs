@@ -18,6 +18,7 @@ use crate::connection::{Listens, Service};
 use crate::datagram::At;
 use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
+use crate::inspection::{ConnectionInfo, Inquiry, Listing};
 use crate::limits::{
     CONNECTIONS_MAX, DESCRIPTORS_RESERVED, WorkerLimits, at_least_one, workers_default,
 };
@@ -393,6 +394,31 @@ impl Reactor {
         self.system.metrics()
     }
 
+    /// The connections that live at this moment, by worker, each as its worker found it within `timeout`.
+    ///
+    /// Datagram sockets are none. Threads: any but those of the reactor. Cost: some 300 ns a connection on its
+    /// worker, [`INSPECTED_PER_TURN`](crate::limits::INSPECTED_PER_TURN) of them a turn; nothing while nobody
+    /// asks. Limit: [`INQUIRIES_MAX`](crate::limits::INQUIRIES_MAX) callers at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] when a worker did not answer in time, since a handler blocks it;
+    /// [`ErrorKind::OverLimit`] when too many wait already, [`ErrorKind::Misuse`] on an I/O thread.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> netwheel::Result<()> {
+    /// # let reactor = netwheel::Reactor::builder().workers(1).start()?;
+    /// for connection in reactor.connections(Duration::from_secs(1))? {
+    ///     println!("{} {}: silent for {:?}", connection.id, connection.peer, connection.read_silence);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error> {
+        self.system.connections(timeout)
+    }
+
     /// Shuts down: lets nobody in any more, tells all handlers, answers what was read, flushes, closes
     /// what is left after `timeout`, and waits for the threads.
     ///
@@ -622,6 +648,18 @@ fn hand_in(door: &WorkerDoor, inbound: Inbound) -> Result<(), Error> {
     }
 }
 
+/// Nobody waits for these connections any more.
+fn give_up(asked: &Weak<Inquiry>, timeout: Duration) -> Error {
+    if let Some(inquiry) = asked.upgrade() {
+        inquiry.abandon();
+    }
+    let text = format!(
+        "a worker did not list its connections within {timeout:?}: a handler blocks it; \
+        the watchdog tells which"
+    );
+    Error::new(ErrorKind::Timeout, text)
+}
+
 fn ended() -> Error {
     Error::new(ErrorKind::Closed, "the reactor has been shut down")
 }
@@ -758,5 +796,21 @@ impl Network for System {
     fn metrics(&self) -> Metrics {
         let workers = self.doors.iter().map(|door| (&*door.stats, &*door.mailbox));
         Metrics::read(self.clock.now(), self.stats(), workers)
+    }
+
+    fn inspect(&self, inquiry: Inquiry) -> Result<Weak<Inquiry>, Error> {
+        let desks: Vec<_> = self.doors.iter().map(|door| &door.stats.desk).collect();
+        inquiry.spread(&desks, || self.tell_workers(Command::Inspect))
+    }
+
+    fn connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error> {
+        thread_role::refuse_on_io_thread("wait for a list of connections")?;
+        let (answer, answers) = bounded(1);
+        let done = move |listing: Listing| drop(answer.send(listing));
+        let asked = self.inspect(Inquiry::new(usize::MAX, done))?;
+        match answers.recv_timeout(timeout) {
+            Ok(listing) => Ok(listing.connections),
+            Err(_) => Err(give_up(&asked, timeout)),
+        }
     }
 }

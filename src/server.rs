@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::address::{IntoPlace, Peer, Place};
 use crate::connection::{Factory, Service};
 use crate::error::{Error, ErrorKind};
+use crate::inspection::ConnectionInfo;
 use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::net::{Listening, Net, ShutdownReport};
@@ -420,6 +421,15 @@ impl RunningServer {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.net.metrics()
+    }
+
+    /// The connections that live on its network, see [`Reactor::connections`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn list_connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error> {
+        self.net.connections(timeout)
     }
 
     /// The network it is on, for clients beside it.

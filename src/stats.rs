@@ -10,6 +10,7 @@ use std::sync::{Mutex, Weak};
 pub(crate) use crate::counter::Counter;
 use crate::error::CloseReason;
 use crate::histogram::Recorder;
+use crate::inspection::Desk;
 use crate::sync::lock;
 use crate::whereabouts::Whereabouts;
 
@@ -49,6 +50,8 @@ pub(crate) struct WorkerStats {
     pub(crate) stalls_failed: Counter,
     /// What the worker does at this moment.
     pub(crate) whereabouts: Whereabouts,
+    /// Where those wait who want to know of the worker's connections.
+    pub(crate) desk: Desk,
     pub(crate) closes: [Counter; CloseReason::ALL.len()],
     /// The pools that connections of the worker use, or have used.
     pools: Mutex<Vec<Weak<dyn Gauge>>>,

@@ -149,7 +149,7 @@ pub(crate) fn sample() -> Metrics {
     stats.loop_turns.add(5);
     stats.connections.enter();
     for micros in [10, 20, 400] {
-        stats.turn_times.record(Duration::from_micros(micros));
+        stats.turn_times.record_nanos(micros * 1_000);
     }
     idle.pool_panics.fetch_add(1, Ordering::Relaxed);
     let mailbox = Mailbox::new(Box::new(Nobody), 8);

@@ -545,6 +545,10 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         self.finish(state, turn)
     }
 
+    fn stage_names(&self) -> Vec<&'static str> {
+        self.slots.iter().map(|slot| slot.name).collect()
+    }
+
     fn tell_output_bytes(&self, bytes: usize) {
         if let Some(outlet) = &self.tail.outlet {
             outlet.outbox.tell_output_bytes(bytes);

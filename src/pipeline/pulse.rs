@@ -31,9 +31,16 @@ impl Stamp {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "wraps after 13 years")]
+const fn tenths(now: Instant) -> u32 {
+    (now.as_nanos() / (100 * NANOS_PER_MILLI)) as u32
+}
+
 /// When bytes last moved on one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pulse {
+    /// When it began, in tenths of a second: wraps after 13 years.
+    begun: u32,
     read: Stamp,
     written: Stamp,
     frame: Stamp,
@@ -43,12 +50,19 @@ pub(crate) struct Pulse {
 
 impl Pulse {
     /// The connection is open: nothing has been silent yet.
-    pub(crate) fn begin(&mut self, now: Stamp) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         *self = Self {
-            read: now,
-            written: now,
+            begun: tenths(now),
+            read: Stamp::of(now),
+            written: Stamp::of(now),
             ..Self::default()
         };
+    }
+
+    /// Time since the connection is open, to a tenth of a second.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        let tenths = tenths(now).wrapping_sub(self.begun);
+        Duration::from_millis(u64::from(tenths) * 100)
     }
 
     #[inline]

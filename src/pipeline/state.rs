@@ -38,6 +38,15 @@ impl Pause {
     pub(crate) const JOBS: Self = Self(1 << 3);
     /// It has read faster than its valve lets pass; what was read is still decoded.
     pub(crate) const SHAPED: Self = Self(1 << 4);
+
+    /// Each by its name, as lists of connections tell it.
+    const NAMES: [(Self, &str); 5] = [
+        (Self::USER, "user"),
+        (Self::OUTPUT, "output"),
+        (Self::LANE, "lane"),
+        (Self::JOBS, "jobs"),
+        (Self::SHAPED, "shaped"),
+    ];
 }
 
 /// How far a connection has come towards its end.
@@ -226,6 +235,13 @@ impl State {
 
     pub(crate) fn is_paused_by(&self, why: Pause) -> bool {
         self.pauses & why.0 != 0
+    }
+
+    /// Why nothing is read.
+    pub(crate) fn pause_names(&self) -> Vec<&'static str> {
+        let holding = Pause::NAMES.iter();
+        let holding = holding.filter(|(why, _)| self.is_paused_by(*why));
+        holding.map(|(_, name)| *name).collect()
     }
 
     /// Whether nothing is read, for whatever reason.

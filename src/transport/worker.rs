@@ -9,6 +9,7 @@
 //! budgets are those of the whole turn, however often it is served in it.
 
 mod fan_out;
+mod inspect;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use log::{debug, error, info, trace};
 
 use self::fan_out::Fan;
+use self::inspect::Inspection;
 use super::driver::{Arrival, Driver, Readiness};
 use super::endpoints::{Endpoints, Ground};
 use super::entry::{Entry, Io, Phase, bytes_u32};
@@ -63,6 +65,7 @@ pub(crate) struct Worker<D: Driver> {
     flushing: Vec<Key>,
     /// What is being fanned out, and to whom; empty in between.
     fan: Fan,
+    inspection: Inspection,
     more_arrivals: bool,
     last_event: Instant,
     /// When the last turn ended and the wait for this one began.
@@ -91,6 +94,7 @@ impl<D: Driver> Worker<D> {
             dirty: Vec::new(),
             flushing: Vec::new(),
             fan: Fan::default(),
+            inspection: Inspection::default(),
             more_arrivals: false,
             last_event: turn.now,
             ended: turn.now,
@@ -129,6 +133,7 @@ impl<D: Driver> Worker<D> {
         self.take_commands();
         self.take_arrivals();
         self.take_endpoints();
+        self.inspect();
         let fired = self.fire_timers();
         self.turn.call_pools();
         self.flush_dirty();
@@ -147,7 +152,7 @@ impl<D: Driver> Worker<D> {
             && self.turn.now >= due
             && self.events.is_empty()
         {
-            stats.poll_delays.record(self.turn.now.since(due));
+            stats.poll_delays.record(due, self.turn.now);
         }
     }
 
@@ -155,7 +160,7 @@ impl<D: Driver> Worker<D> {
     fn end_turn(&mut self, busy: bool) {
         self.ended = self.turn.clock.now();
         let stats = &self.turn.stats;
-        stats.turn_times.record(self.ended.since(self.turn.now));
+        stats.turn_times.record(self.turn.now, self.ended);
         if !busy && self.last_event != self.turn.now {
             stats.turns_idle.add(1);
         }
@@ -172,6 +177,7 @@ impl<D: Driver> Worker<D> {
             || !self.dirty.is_empty()
             || !self.commands.is_empty()
             || self.endpoints.is_busy()
+            || self.inspection.is_busy()
     }
 
     /// How long the next wait may take.
@@ -351,6 +357,7 @@ impl<D: Driver> Worker<D> {
             match command {
                 Command::Ready(key) => self.serve_handles(key),
                 Command::Broadcasts | Command::Arrivals => {}
+                Command::Inspect => self.inspection.begin(),
                 Command::Shutdown => self.end_services(),
                 Command::Stop => self.stopping = true,
             }
@@ -642,6 +649,7 @@ impl<D: Driver> Worker<D> {
     /// Closes every connection at once.
     pub(crate) fn close_all(&mut self) {
         self.turn.board.close();
+        self.end_inspections();
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }

@@ -36,6 +36,7 @@ const FLOORS: &[&[&str]] = &[
         "fan_out",
         "file_region",
         "histogram",
+        "inspection",
         "json",
         "mailbox",
         "metrics",
