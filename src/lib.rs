@@ -3,6 +3,8 @@
 #![doc = include_str!("front_page.md")]
 
 mod address;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod buffer;
 mod client;
 mod clock;
@@ -51,6 +53,8 @@ mod wheel;
 mod whereabouts;
 
 pub use address::{Address, IntoPlace, Peer, Place};
+#[cfg(feature = "admin")]
+pub use admin::Admin;
 pub use buffer::{Output, SHARED_BYTES_MIN};
 pub use client::{
     Backoff, Batch, BatchBuilder, Client, ClientState, ClosedCause, ConnectionPool, Dial, DialOnce,

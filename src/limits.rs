@@ -124,6 +124,13 @@ pub const WATCHDOG_LINES_PER_MINUTE: u32 = 5;
 pub const INSPECTED_PER_TURN: usize = 256;
 /// Lists of connections that wait for one worker; one more is refused.
 pub const INQUIRIES_MAX: usize = 16;
+/// Bytes of the head of a request to the admin listener: as much as most servers take (Apache, nginx).
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * KIB;
+/// Connections that the admin listener describes; the others it counts. More than anybody reads, and some
+/// 300 KiB of JSON.
+pub const ADMIN_LISTED_MAX: usize = 1000;
+/// Time for all workers to list their connections for the admin listener.
+pub const ADMIN_LIST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for a shutdown to flush and close everything.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between repeated log lines of one kind; what came in between is told as a count.

@@ -67,6 +67,7 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["reactor", "sim"],
     &["client", "server", "udp"],
+    &["admin"],
 ];
 
 /// Words that may stand in one place only, with the reason.
