@@ -149,6 +149,41 @@ fn a_handler_that_blocks_after_its_stages_is_told_from_them() {
 }
 
 #[test]
+fn a_worker_that_hangs_holds_up_its_own_connections_and_no_others() {
+    let ((reactor, stalls), gate) = (watched(), Gate::new());
+    let stop = gate.clone();
+    let server = serve(reactor.workers(2), move |_| {
+        let stop = stop.clone();
+        Pipeline::raw().handle(move |cx, bytes| {
+            if bytes == "hang" {
+                stop.pass();
+            }
+            cx.write(bytes)
+        })
+    });
+    // Handed out in turn: every other one lives on the worker that is going to hang.
+    let sockets: Vec<_> = (0..4).map(|_| dial(server.address())).collect();
+    for socket in &sockets {
+        ask(socket, b"open");
+    }
+    let mut hangs = &sockets[0];
+    hangs.write_all(b"hang").unwrap();
+    gate.wait();
+    let stall = next(&stalls);
+    let list = server.list_connections(Duration::from_millis(20));
+    assert_eq!(list.unwrap_err().kind(), ErrorKind::Timeout);
+    let lives_on = |worker: usize| server.metrics().workers[worker].connections;
+    assert_eq!((lives_on(0), lives_on(1)), (2, 2));
+    for socket in [&sockets[1], &sockets[3]] {
+        assert_eq!(ask(socket, b"go on"), b"go on");
+    }
+    assert_eq!(server.metrics().workers[1 - stall.worker].stalls_failed, 0);
+    gate.open();
+    assert_eq!(util::read(hangs, 4), b"hang");
+    assert_eq!(ask(&sockets[2], b"and on"), b"and on");
+}
+
+#[test]
 fn a_factory_that_blocks_is_named_with_the_peer() {
     let ((reactor, stalls), gate) = (watched(), Gate::new());
     let stop = gate.clone();

@@ -7,7 +7,7 @@
 //! | `/metrics.json` | [`Metrics::to_json`](crate::Metrics::to_json) |
 //! | `/connections` | the connections that live, as JSON: their number, and the first 1,000 described |
 //!
-//! It is a server like any other: a codec, [`http`], a stage, [`routes`], and a few ready-made stages against
+//! It is a server like any other: a codec (`http.rs`), a stage (`routes.rs`), and a few ready-made stages against
 //! peers that dribble or stay for ever. It reads and changes nothing: there are GET and HEAD.
 
 mod http;
