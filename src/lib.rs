@@ -3,12 +3,15 @@
 #![doc = include_str!("front_page.md")]
 
 mod address;
+#[cfg(feature = "admin")]
+pub mod admin;
 mod buffer;
 mod client;
 mod clock;
 pub mod codec;
 mod completion;
 mod connection;
+mod counter;
 mod datagram;
 mod error;
 mod executor;
@@ -16,9 +19,13 @@ mod fan_out;
 mod file_region;
 mod group;
 pub mod handle;
+mod histogram;
 mod id;
+mod inspection;
+mod json;
 pub mod limits;
 mod mailbox;
+mod metrics;
 mod net;
 mod options;
 mod panics;
@@ -41,9 +48,13 @@ mod thread_role;
 pub mod tls;
 mod transport;
 pub mod udp;
+mod watchdog;
 mod wheel;
+mod whereabouts;
 
 pub use address::{Address, IntoPlace, Peer, Place};
+#[cfg(feature = "admin")]
+pub use admin::Admin;
 pub use buffer::{Output, SHARED_BYTES_MIN};
 pub use client::{
     Backoff, Batch, BatchBuilder, Client, ClientState, ClosedCause, ConnectionPool, Dial, DialOnce,
@@ -59,7 +70,10 @@ pub use fan_out::SlowMember;
 pub use file_region::FileRegion;
 pub use group::{BroadcastError, Group, GroupStats};
 pub use handle::ConnectionHandle;
+pub use histogram::Histogram;
 pub use id::ConnectionId;
+pub use inspection::{ConnectionInfo, ConnectionPhase};
+pub use metrics::{Metrics, WorkerMetrics};
 pub use net::{Net, ShutdownReport};
 pub use pipeline::{
     AnyPipeline, Attributes, Context, Edits, Event, Filter, Flow, Handler, Inbound, LaneContext,
@@ -71,6 +85,8 @@ pub use sessions::{Duplicate, Session, SessionId, Sessions};
 pub use stats::Stats;
 pub use target::{IntoTarget, Target};
 pub use udp::Udp;
+pub use watchdog::{Stall, StallLevel};
+pub use whereabouts::StallPlace;
 
 /// Compiles the code of the README.
 #[cfg(doctest)]

@@ -114,12 +114,23 @@ pub const OUTBOX_MESSAGES_MAX: usize = 1024;
 pub const OUTBOX_BYTES_MAX: usize = 8 * MIB;
 /// Time that unacknowledged messages are kept (S1.11).
 pub const OUTBOX_AGE_MAX: Duration = Duration::from_secs(5 * 60);
-/// Length of a turn that is worth a warning (Seastar, Envoy).
+/// Length of a turn that is worth a warning: all connections of the worker wait for its end (Seastar, Envoy).
 pub const TURN_WARN: Duration = Duration::from_millis(100);
-/// Length of a turn that is an error.
+/// Length of a turn that is an error: peers have noticed.
 pub const TURN_ERROR: Duration = Duration::from_secs(1);
-/// Watchdog lines a minute.
+/// Lines a minute that the watchdog writes; the rest is counted. One handler that blocks must not fill the log.
 pub const WATCHDOG_LINES_PER_MINUTE: u32 = 5;
+/// Connections that a worker describes in one turn to whoever asks for a list: a turn stays short.
+pub const INSPECTED_PER_TURN: usize = 256;
+/// Lists of connections that wait for one worker; one more is refused.
+pub const INQUIRIES_MAX: usize = 16;
+/// Bytes of the head of a request to the admin listener: as much as most servers take (Apache, nginx).
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * KIB;
+/// Connections that the admin listener describes; the others it counts. More than anybody reads, and some
+/// 300 KiB of JSON.
+pub const ADMIN_LISTED_MAX: usize = 1000;
+/// Time for all workers to list their connections for the admin listener.
+pub const ADMIN_LIST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for a shutdown to flush and close everything.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between repeated log lines of one kind; what came in between is told as a count.
@@ -319,6 +330,12 @@ pub struct WorkerLimits {
     /// Time a worker goes on polling after its last event before it sleeps; zero, the default, never
     /// spins. Trades a whole core for the wake-up, the largest part of a lone round trip.
     pub busy_poll: Duration,
+    /// See [`TURN_WARN`]; `Duration::MAX` for never.
+    pub turn_warn: Duration,
+    /// See [`TURN_ERROR`]; `Duration::MAX` for never.
+    pub turn_error: Duration,
+    /// See [`WATCHDOG_LINES_PER_MINUTE`]; the callback is told of every stall in any case.
+    pub watchdog_lines_per_minute: u32,
 }
 
 /// Far above any use; below it no sum of sizes can overflow.
@@ -340,7 +357,13 @@ impl WorkerLimits {
         at_least_one("mailbox_messages_max", self.mailbox_messages_max)?;
         at_least_one("timers_per_turn", self.timers_per_turn)?;
         at_least_one("broadcast_bytes_max", self.broadcast_bytes_max)?;
-        at_least_one("broadcast_bytes_per_turn", self.broadcast_bytes_per_turn)
+        at_least_one("broadcast_bytes_per_turn", self.broadcast_bytes_per_turn)?;
+        if self.turn_warn.is_zero() || self.turn_error.is_zero() {
+            let text = "turn_warn or turn_error is zero, which every turn exceeds; set a time, or \
+                Duration::MAX for never";
+            return Err(senseless(text));
+        }
+        Ok(())
     }
 }
 
@@ -378,6 +401,9 @@ impl Default for WorkerLimits {
             broadcast_bytes_max: BROADCAST_BYTES_MAX,
             broadcast_bytes_per_turn: BROADCAST_BYTES_PER_TURN,
             busy_poll: Duration::ZERO,
+            turn_warn: TURN_WARN,
+            turn_error: TURN_ERROR,
+            watchdog_lines_per_minute: WATCHDOG_LINES_PER_MINUTE,
         }
     }
 }
@@ -454,7 +480,7 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_worker_is_checked() {
-        let spoils: [Spoil<WorkerLimits>; 9] = [
+        let spoils: [Spoil<WorkerLimits>; 11] = [
             ("broadcast_bytes_max", |limits| {
                 limits.broadcast_bytes_max = 0
             }),
@@ -476,6 +502,8 @@ mod tests {
                 limits.mailbox_messages_max = 0
             }),
             ("timers_per_turn", |limits| limits.timers_per_turn = 0),
+            ("turn_warn", |limits| limits.turn_warn = Duration::ZERO),
+            ("turn_error", |limits| limits.turn_error = Duration::ZERO),
         ];
         for (name, spoil) in spoils {
             let mut limits = WorkerLimits::default();
@@ -491,6 +519,9 @@ mod tests {
             broadcast_bytes_max: 1,
             broadcast_bytes_per_turn: 1,
             busy_poll: Duration::ZERO,
+            turn_warn: Duration::from_nanos(1),
+            turn_error: Duration::from_nanos(1),
+            watchdog_lines_per_minute: 0,
         };
         least.check().expect("small, but it works");
     }

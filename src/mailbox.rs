@@ -6,7 +6,7 @@
 //! ```
 //! Bounded by construction: a connection or datagram socket has at most one [`Command::Ready`] in here
 //! (its outbox keeps the messages and a flag), arrivals are announced at most once per batch and channel, broadcasts at
-//! most once per burst, and a shutdown is one command. Messages of connections' outboxes are counted here as well
+//! most once per burst, lists of connections once for each of a bounded number, and a shutdown is one command. Messages of connections' outboxes are counted here as well
 //! ([`Mailbox::admit`]), which bounds them over all connections of the worker. Nobody ever waits for room,
 //! so two workers that send to each other cannot lock up.
 //!
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Broadcasts,
     /// The driver has new sockets.
     Arrivals,
+    /// Somebody wants to know of the worker's connections.
+    Inspect,
     /// Services have been told to end; look at each connection's service.
     Shutdown,
     /// The worker's thread ends after this turn.
@@ -116,6 +118,16 @@ impl Mailbox {
     /// queued something that the worker has taken since is seen here.
     pub(crate) fn holds_no_messages(&self) -> bool {
         self.messages.load(Ordering::Relaxed) == 0
+    }
+
+    /// Messages of handles that wait. Threads: any.
+    pub(crate) fn messages_waiting(&self) -> usize {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Commands that wait. Threads: any.
+    pub(crate) fn commands_waiting(&self) -> usize {
+        lock(&self.commands).len()
     }
 
     /// Counts messages out again.

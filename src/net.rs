@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::address::Place;
@@ -14,6 +14,8 @@ use crate::connection::Service;
 use crate::datagram::{At, EndpointSeed, UdpOptions};
 use crate::error::Error;
 use crate::executor::Executor;
+use crate::inspection::{ConnectionInfo, Inquiry};
+use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::schedule::{Task, TaskId};
 use crate::stats::Stats;
@@ -42,6 +44,21 @@ impl Net {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.stats()
+    }
+
+    /// What the network's workers measure.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.metrics()
+    }
+
+    /// The connections that live at this moment, see [`Reactor::connections`](crate::Reactor::connections).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error> {
+        self.0.connections(timeout)
     }
 }
 
@@ -117,4 +134,9 @@ pub(crate) trait Network: Send + Sync {
         self.end(service, Duration::ZERO);
     }
     fn stats(&self) -> Stats;
+    fn metrics(&self) -> Metrics;
+    /// Asks every worker for its connections.
+    fn inspect(&self, inquiry: Inquiry) -> Result<Weak<Inquiry>, Error>;
+    /// Asks every worker for its connections, and waits.
+    fn connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error>;
 }

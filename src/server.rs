@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::address::{IntoPlace, Peer, Place};
 use crate::connection::{Factory, Service};
 use crate::error::{Error, ErrorKind};
+use crate::inspection::ConnectionInfo;
 use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
+use crate::metrics::Metrics;
 use crate::net::{Listening, Net, ShutdownReport};
 use crate::options::Options;
 use crate::pipeline::AnyPipeline;
@@ -413,6 +415,21 @@ impl RunningServer {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.net.stats()
+    }
+
+    /// What the workers of its network measure.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.net.metrics()
+    }
+
+    /// The connections that live on its network, see [`Reactor::connections`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn list_connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error> {
+        self.net.connections(timeout)
     }
 
     /// The network it is on, for clients beside it.

@@ -102,6 +102,16 @@ impl<T> Slots<T> {
             .map(|(slot, _)| key_of(&self.generations, slot))
     }
 
+    /// The entry in this slot, whatever its generation.
+    pub(crate) fn at_slot(&self, slot: usize) -> Option<&T> {
+        self.entries.get(slot)
+    }
+
+    /// Slots from here on have never had an entry.
+    pub(crate) fn slots_used(&self) -> usize {
+        self.generations.len()
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

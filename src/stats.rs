@@ -7,28 +7,12 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Weak};
 
+pub(crate) use crate::counter::Counter;
 use crate::error::CloseReason;
+use crate::histogram::Recorder;
+use crate::inspection::Desk;
 use crate::sync::lock;
-
-/// A number that one thread writes and any thread reads: a plain load and store, no locked instruction.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    pub(crate) fn add(&self, count: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::whereabouts::Whereabouts;
 
 /// The counters of one worker; aligned so that no two workers write one cache line (or pair of them).
 #[derive(Default)]
@@ -51,6 +35,23 @@ pub(crate) struct WorkerStats {
     /// Caught on threads of pools, which write it; hence not a [`Counter`].
     pub(crate) pool_panics: AtomicU64,
     pub(crate) loop_turns: Counter,
+    /// Waits in which the worker could sleep.
+    pub(crate) sleeps: Counter,
+    /// Turns that found nothing to do.
+    pub(crate) turns_idle: Counter,
+    /// How long turns took, without the wait before them.
+    pub(crate) turn_times: Recorder,
+    /// How long after its moment a wait ended that nothing ended before.
+    pub(crate) poll_delays: Recorder,
+    /// Buffers to write from, and for messages that arrive in parts, that no connection holds.
+    pub(crate) buffers_spare: Counter,
+    /// Turns that the watchdog has warned of, and told as errors; written by its thread.
+    pub(crate) stalls_warned: Counter,
+    pub(crate) stalls_failed: Counter,
+    /// What the worker does at this moment.
+    pub(crate) whereabouts: Whereabouts,
+    /// Where those wait who want to know of the worker's connections.
+    pub(crate) desk: Desk,
     pub(crate) closes: [Counter; CloseReason::ALL.len()],
     /// The pools that connections of the worker use, or have used.
     pools: Mutex<Vec<Weak<dyn Gauge>>>,

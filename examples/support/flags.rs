@@ -33,6 +33,11 @@ pub(crate) struct ServerFlags {
     #[arg(long)]
     pub(crate) reuse_port: bool,
 
+    /// Shows metrics and connections to browsers and Prometheus at this address
+    #[cfg(feature = "admin")]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) admin: Option<Place>,
+
     #[command(flatten)]
     pub(crate) spin: SpinFlags,
 }

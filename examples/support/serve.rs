@@ -32,6 +32,8 @@ pub(crate) fn serve(
         file.as_ref().map_or(Ok(()), |file| file.write(&stats))
     };
 
+    #[cfg(feature = "admin")]
+    let _admin = show(flags, &net)?;
     keep_figures()?;
     for place in server.places() {
         say(format_args!("listening on {place}"));
@@ -53,6 +55,23 @@ pub(crate) fn serve(
     );
     keep_figures()?;
     Ok(())
+}
+
+/// The admin listener, where the flags ask for one; what it shows to a browser is at the address in the log.
+#[cfg(feature = "admin")]
+fn show(
+    flags: &ServerFlags,
+    net: &netwheel::Net,
+) -> Result<Option<netwheel::RunningServer>, String> {
+    let Some(place) = &flags.admin else {
+        return Ok(None);
+    };
+    let admin = netwheel::Admin::on(net).listen(place);
+    let admin = admin.map_err(|error| format!("{error} (--admin)"))?;
+    for place in admin.places() {
+        info!("metrics and connections at http://{place}/");
+    }
+    Ok(Some(admin))
 }
 
 fn listen(flags: &ServerFlags, server: Server<HasPipeline>) -> Result<Server<HasPipeline>, String> {

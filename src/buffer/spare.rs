@@ -30,6 +30,11 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
+    /// Buffers that are kept, of either kind.
+    pub(crate) fn len(&self) -> usize {
+        self.buffers.len() + self.inputs.len()
+    }
+
     pub(crate) fn take(&mut self) -> Buffer {
         self.buffers
             .pop()

@@ -24,6 +24,7 @@ use crate::buffer::{Output, Queued};
 use crate::error::{CloseReason, Failure, Result};
 use crate::panics::contain;
 use crate::pipeline::{Closing, Due, Filter, Inbound, OWNER_LIBRARY, Parcels, State, Turn};
+use crate::whereabouts::Label;
 
 /// The filters of one connection, the one next to the socket first.
 #[derive(Default)]
@@ -393,7 +394,10 @@ impl Connection {
             filters.lose_unsealed(state);
             return None;
         }
-        match contain(|| call(filters, state, turn)) {
+        state.enter(&turn.stats, Label::FILTER);
+        let outcome = contain(|| call(filters, state, turn));
+        turn.stats.whereabouts.leave();
+        match outcome {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(failure)) => state.fail(failure.blame(CloseReason::ProtocolError)),
             Err(_) => {

@@ -31,12 +31,14 @@ use crate::buffer::Output;
 use crate::clock::Instant;
 use crate::error::{CloseReason, Result};
 use crate::id::ConnectionId;
+use crate::inspection::{ConnectionInfo, ConnectionPhase};
 use crate::options::Options;
 use crate::panics::{Panicked, contain};
 use crate::pipeline::{
     AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn, Way,
 };
 
+use crate::whereabouts::Label;
 use filtered::Filters;
 pub(crate) use service::{Factory, Listens, Service};
 
@@ -210,6 +212,31 @@ impl Connection {
         self.state.has_handles && self.link.as_ref().is_some_and(|link| link.holds_back())
     }
 
+    /// What is known of it, for whoever asked; the socket's owner knows more.
+    pub(crate) fn describe(&self, now: Instant) -> ConnectionInfo {
+        let Peer { address, local } = self.state.peer();
+        let link = self.link.as_ref();
+        ConnectionInfo {
+            id: self.state.id,
+            peer: address,
+            local,
+            accepted: true,
+            phase: match self.state.closing {
+                Closing::No if self.state.opened => ConnectionPhase::Open,
+                Closing::No => ConnectionPhase::Opening,
+                _ => ConnectionPhase::Closing,
+            },
+            age: self.state.pulse.age(now),
+            read_silence: self.state.pulse.read_silence(now),
+            write_silence: self.state.pulse.write_silence(now),
+            bytes_queued: self.state.queued(),
+            bytes_undecoded: self.input.len(),
+            bytes_sent: self.state.output.flushed(),
+            pauses: self.state.pause_names(),
+            stages: link.map_or_else(Vec::new, |link| link.stage_names()),
+        }
+    }
+
     /// Whether the peer has sent its FIN.
     pub(crate) fn is_eof(&self) -> bool {
         self.eof
@@ -242,7 +269,7 @@ impl Connection {
 
     /// The connection is established.
     pub(crate) fn open(&mut self, turn: &mut Turn) {
-        self.state.pulse.begin(turn.stamp);
+        self.state.pulse.begin(turn.now);
         if self.filters.is_some() {
             return self.open_filters(turn);
         }
@@ -594,7 +621,9 @@ impl Connection {
     ) {
         let Some(link) = &mut self.link else { return };
         let state = &mut self.state;
+        state.enter(&turn.stats, Label::HANDLER);
         let outcome = contain(|| call(&mut **link, state, turn));
+        turn.stats.whereabouts.leave();
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => self.state.fail(failure),

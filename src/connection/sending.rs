@@ -7,6 +7,7 @@ use crate::error::{CloseReason, Result};
 use crate::file_region::FileRegion;
 use crate::panics::contain;
 use crate::pipeline::{Closing, Parcels, State, Turn};
+use crate::whereabouts::Label;
 
 impl Connection {
     /// Makes the output ready to be written: copies of the file whose turn it is, unless that goes straight to the
@@ -58,7 +59,10 @@ impl Connection {
     ) {
         let state = &mut self.state;
         let mut parcels = std::mem::take(&mut state.rare().parcels);
-        match contain(|| call(&mut parcels, state)) {
+        state.enter(&turn.stats, Label::COMPLETION);
+        let outcome = contain(|| call(&mut parcels, state));
+        turn.stats.whereabouts.leave();
+        match outcome {
             Ok(Ok(())) => state.rare().parcels = parcels,
             // What follows would stand where the rest of the file belongs.
             Ok(Err(failure)) => {

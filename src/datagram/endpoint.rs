@@ -11,12 +11,14 @@ use super::handler::{Datagram, DatagramHandler};
 use super::outbox::Tied;
 use super::state::State;
 use super::wire::Wire;
+use crate::address::Address;
 use crate::clock::Instant;
 use crate::error::{CloseReason, Result};
 use crate::id::Key;
 use crate::limits::DatagramLimits;
 use crate::panics::{Panicked, contain};
 use crate::pipeline::{Due, Turn};
+use crate::whereabouts::Label;
 
 /// Makes the handler of one socket, on its worker.
 pub(crate) type MakeHandler = Box<dyn FnOnce() -> Box<dyn DatagramHandler> + Send>;
@@ -284,8 +286,11 @@ impl Endpoint {
             return;
         };
         let state = &mut self.state;
+        let local = Address::Inet(state.local);
+        turn.stats.whereabouts.enter_for(local, Label::DATAGRAMS);
         let outcome =
             contain(|| callback(&mut **handler, &mut DatagramContext { wire, state, turn }));
+        turn.stats.whereabouts.leave();
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => self.state.note_failure(turn, &failure),

@@ -17,6 +17,7 @@ use crate::codec::{Codec, Raw};
 use crate::error::Result;
 use crate::executor::Executor;
 use crate::handle::Outbox;
+use crate::whereabouts::Label;
 
 /// A finished pipeline of one connection: messages of type `In` come in, messages of type `Out` go out.
 ///
@@ -119,6 +120,7 @@ impl<C: Codec> PipelineBuilder<C> {
         self.slots.push(Slot {
             name,
             key: NEVER_OPENED,
+            label: Label::default(),
             stage: Box::new(stage),
         });
         self

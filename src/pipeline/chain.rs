@@ -27,6 +27,7 @@ use super::{Event, Stage, TimerKey};
 use crate::codec::Codec;
 use crate::error::{CloseReason, Failure, Result};
 use crate::handle::{CloseRequest, Entry, FROM_HANDLE, JobResult, Outbox};
+use crate::whereabouts::Label;
 
 /// A pipeline in its final form: everything of one connection whose types are known, in one box.
 pub(crate) struct Chain<C: Codec, T> {
@@ -77,6 +78,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     ) -> R {
         let (outer, rest) = self.slots.split_at_mut(index);
         let slot = &mut rest[0];
+        turn.stats.whereabouts.at(slot.label);
         let mut cx = Context {
             outer,
             encoder: &mut self.codec,
@@ -85,7 +87,9 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             turn,
             owner: slot.key,
         };
-        call(&mut *slot.stage, &mut cx)
+        let outcome = call(&mut *slot.stage, &mut cx);
+        cx.turn.stats.whereabouts.at(Label::HANDLER);
+        outcome
     }
 
     /// Passes a message through the stages from `first` on, and to the handler.
@@ -279,6 +283,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             Slot {
                 name,
                 key: state.new_owner(),
+                label: turn.stats.whereabouts.label_of(name),
                 stage,
             },
         );
@@ -445,7 +450,9 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
             outlet.outbox.opened(state.peer());
         }
         for index in 0..self.slots.len() {
-            self.slots[index].key = state.new_owner();
+            let slot = &mut self.slots[index];
+            slot.key = state.new_owner();
+            slot.label = turn.stats.whereabouts.label_of(slot.name);
             self.at_stage(index, state, turn, |stage, cx| stage.on_open(cx))?;
             // Whom a stage turns away at the door is not shown to those behind it.
             if !state.accepts_output() {
@@ -538,6 +545,10 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         self.finish(state, turn)
     }
 
+    fn stage_names(&self) -> Vec<&'static str> {
+        self.slots.iter().map(|slot| slot.name).collect()
+    }
+
     fn tell_output_bytes(&self, bytes: usize) {
         if let Some(outlet) = &self.tail.outlet {
             outlet.outbox.tell_output_bytes(bytes);
@@ -603,6 +614,7 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> TypedLink<C::Out> for Chain<C, T> {
         let stage = Slot {
             name: "disuse",
             key: NEVER_OPENED,
+            label: Label::default(),
             stage: Box::new(Disuse::after(time)),
         };
         self.slots.insert(0, stage);

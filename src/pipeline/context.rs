@@ -205,7 +205,9 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
             file,
         } = parts;
         let outbound = std::mem::replace(&mut self.state.outbound, true);
+        let place = self.turn.stats.whereabouts.label();
         let passed = self.pass_outward(&mut out);
+        self.turn.stats.whereabouts.at(place);
         self.state.outbound = outbound;
         if !passed? {
             return Ok(());
@@ -235,6 +237,7 @@ impl<In: 'static, Out: 'static> Context<'_, In, Out> {
         for index in (0..self.outer.len()).rev() {
             let (outer, rest) = self.outer.split_at_mut(index);
             let slot = &mut rest[0];
+            self.turn.stats.whereabouts.at(slot.label);
             let mut cx = Context {
                 outer,
                 encoder: &mut *self.encoder,

@@ -39,6 +39,8 @@ pub(crate) trait Link {
         owner: u32,
         key: TimerKey,
     ) -> Result<()>;
+    /// The stages by name, the outermost first.
+    fn stage_names(&self) -> Vec<&'static str>;
     /// Tells the handles how much output waits.
     fn tell_output_bytes(&self, bytes: usize);
     /// Whether something waits in the outbox, or behind what is held back above the high water mark.

@@ -16,6 +16,14 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 pub(crate) struct Stamp(u32);
 
 impl Stamp {
+    /// Stands for no moment where a field may have none.
+    const NEVER: Self = Self(0);
+
+    /// The moment, or the next one where it would read as none: a silence looks a millisecond shorter.
+    const fn or_next(self) -> Self {
+        if self.0 == 0 { Self(1) } else { self }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "a stamp wraps")]
     pub(crate) const fn of(now: Instant) -> Self {
         Self(now.as_nanos().div_ceil(NANOS_PER_MILLI) as u32)
@@ -31,24 +39,37 @@ impl Stamp {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "wraps after 13 years")]
+const fn tenths(now: Instant) -> u32 {
+    (now.as_nanos() / (100 * NANOS_PER_MILLI)) as u32
+}
+
 /// When bytes last moved on one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pulse {
+    /// When it began, in tenths of a second: wraps after 13 years.
+    begun: u32,
     read: Stamp,
     written: Stamp,
+    /// Since when the last bytes that arrived are no whole frame; [`Stamp::NEVER`] where they are.
     frame: Stamp,
-    /// Whether the last bytes that arrived are not a whole frame yet.
-    mid_frame: bool,
 }
 
 impl Pulse {
     /// The connection is open: nothing has been silent yet.
-    pub(crate) fn begin(&mut self, now: Stamp) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         *self = Self {
-            read: now,
-            written: now,
+            begun: tenths(now),
+            read: Stamp::of(now),
+            written: Stamp::of(now),
             ..Self::default()
         };
+    }
+
+    /// Time since the connection is open, to a tenth of a second.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        let tenths = tenths(now).wrapping_sub(self.begun);
+        Duration::from_millis(u64::from(tenths) * 100)
     }
 
     #[inline]
@@ -58,7 +79,10 @@ impl Pulse {
 
     /// A pause has ended, in which the peer could do nothing.
     pub(crate) fn note_resumed(&mut self, now: Stamp) {
-        (self.read, self.frame) = (now, now);
+        self.read = now;
+        if self.frame != Stamp::NEVER {
+            self.frame = now.or_next();
+        }
     }
 
     #[inline]
@@ -68,15 +92,14 @@ impl Pulse {
 
     /// What has arrived ends in the middle of a frame; in a new one when `anew`, else in the same as before.
     pub(crate) fn note_mid_frame(&mut self, now: Stamp, anew: bool) {
-        if anew || !self.mid_frame {
-            self.frame = now;
+        if anew || self.frame == Stamp::NEVER {
+            self.frame = now.or_next();
         }
-        self.mid_frame = true;
     }
 
     #[inline]
     pub(crate) fn note_whole(&mut self) {
-        self.mid_frame = false;
+        self.frame = Stamp::NEVER;
     }
 
     pub(crate) fn read_silence(&self, now: Instant) -> Duration {
@@ -88,7 +111,7 @@ impl Pulse {
     }
 
     pub(crate) fn frame_age(&self, now: Instant) -> Option<Duration> {
-        self.mid_frame.then(|| self.frame.age(now))
+        (self.frame != Stamp::NEVER).then(|| self.frame.age(now))
     }
 }
 
@@ -136,5 +159,29 @@ mod tests {
         assert_eq!(pulse.frame_age(at(6_000)), Some(Duration::from_millis(1)));
         pulse.note_whole();
         assert_eq!(pulse.frame_age(at(9_000)), None);
+    }
+
+    #[test]
+    fn a_frame_begun_at_the_first_moment_is_one() {
+        let mut pulse = Pulse::default();
+        pulse.begin(at(0));
+        pulse.note_mid_frame(Stamp::of(at(0)), true);
+        assert_eq!(pulse.frame_age(at(5_000)), Some(Duration::from_millis(4)));
+        pulse.note_resumed(Stamp::of(at(7_000)));
+        assert_eq!(pulse.frame_age(at(9_000)), Some(Duration::from_millis(2)));
+        pulse.note_whole();
+        pulse.note_resumed(Stamp::of(at(9_000)));
+        assert_eq!(pulse.frame_age(at(9_000)), None);
+    }
+
+    #[test]
+    fn an_age_is_told_to_a_tenth_of_a_second_and_outlasts_the_stamps() {
+        let mut pulse = Pulse::default();
+        pulse.begin(at(1_050_000));
+        assert_eq!(pulse.age(at(1_099_000)), Duration::ZERO);
+        assert_eq!(pulse.age(at(61_100_000)), Duration::from_millis(60_100));
+        let year = 365 * 24 * 3600;
+        let later = at(1_050_000 + year * 1_000_000);
+        assert_eq!(pulse.age(later), Duration::from_secs(year));
     }
 }

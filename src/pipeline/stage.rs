@@ -2,6 +2,7 @@
 
 use super::{Context, Event};
 use crate::error::{CloseReason, Result};
+use crate::whereabouts::Label;
 
 /// What becomes of a message after a stage has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,5 +107,7 @@ pub(crate) struct Slot<In, Out> {
     pub(crate) name: &'static str,
     /// Never used twice on one connection; owns the stage's timers and jobs.
     pub(crate) key: u32,
+    /// What the worker says of itself while it is in here.
+    pub(crate) label: Label,
     pub(crate) stage: Box<dyn Stage<In, Out>>,
 }

@@ -14,6 +14,7 @@ use crate::error::{CloseReason, Failure};
 use crate::id::ConnectionId;
 use crate::options::Options;
 use crate::stats::WorkerStats;
+use crate::whereabouts::Label;
 
 use super::parcels::Parcels;
 use super::pulse::{Pulse, Stamp};
@@ -37,6 +38,15 @@ impl Pause {
     pub(crate) const JOBS: Self = Self(1 << 3);
     /// It has read faster than its valve lets pass; what was read is still decoded.
     pub(crate) const SHAPED: Self = Self(1 << 4);
+
+    /// Each by its name, as lists of connections tell it.
+    const NAMES: [(Self, &str); 5] = [
+        (Self::USER, "user"),
+        (Self::OUTPUT, "output"),
+        (Self::LANE, "lane"),
+        (Self::JOBS, "jobs"),
+        (Self::SHAPED, "shaped"),
+    ];
 }
 
 /// How far a connection has come towards its end.
@@ -150,6 +160,12 @@ impl State {
         self.peer = peer.into();
     }
 
+    /// The worker is about to call the program's code for this connection.
+    #[inline]
+    pub(crate) fn enter(&self, stats: &WorkerStats, label: Label) {
+        stats.whereabouts.enter(self.id.key(), &self.peer, label);
+    }
+
     /// A key for a stage, never used before on this connection.
     pub(crate) fn new_owner(&mut self) -> u32 {
         let owner = self.owner_next;
@@ -219,6 +235,13 @@ impl State {
 
     pub(crate) fn is_paused_by(&self, why: Pause) -> bool {
         self.pauses & why.0 != 0
+    }
+
+    /// Why nothing is read.
+    pub(crate) fn pause_names(&self) -> Vec<&'static str> {
+        let holding = Pause::NAMES.iter();
+        let holding = holding.filter(|(why, _)| self.is_paused_by(*why));
+        holding.map(|(_, name)| *name).collect()
     }
 
     /// Whether nothing is read, for whatever reason.
@@ -411,10 +434,12 @@ impl State {
     /// Answers the writes whose last byte has left; a completion that panics ends the connection.
     pub(crate) fn complete_flushed(&mut self, stats: &WorkerStats) {
         while let Some(done) = self.next_flushed() {
+            self.enter(stats, Label::COMPLETION);
             if !done.complete(Ok(())) {
                 stats.panics.add(1);
                 self.close(Closing::Now(CloseReason::Panic));
             }
+            stats.whereabouts.leave();
         }
     }
 

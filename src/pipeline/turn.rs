@@ -62,6 +62,7 @@ impl Turn {
         self.read_clock();
         self.number = self.number.wrapping_add(1);
         self.stats.loop_turns.add(1);
+        self.stats.whereabouts.begin_turn(self.now);
     }
 
     pub(crate) fn read_clock(&mut self) {

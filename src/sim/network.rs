@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use super::datagrams::MemoryDatagrams;
@@ -18,7 +18,9 @@ use crate::connection::{Listens, Service};
 use crate::datagram::At;
 use crate::error::{Error, ErrorKind};
 use crate::executor::{Executor, Roster};
+use crate::inspection::{ConnectionInfo, Inquiry, Listing};
 use crate::mailbox::{Command, Mailbox};
+use crate::metrics::Metrics;
 use crate::net::{Listening, Network, Opening, Resolved, ShutdownReport};
 use crate::options::Options;
 use crate::panics::contain;
@@ -311,5 +313,29 @@ impl Network for MemoryNetwork {
 
     fn stats(&self) -> Stats {
         Stats::of_workers(self.doors.iter().map(|door| &*door.stats))
+    }
+
+    fn metrics(&self) -> Metrics {
+        let workers = self.doors.iter().map(|door| (&*door.stats, &*door.mailbox));
+        Metrics::read(self.clock.now(), self.stats(), workers)
+    }
+
+    fn inspect(&self, inquiry: Inquiry) -> Result<Weak<Inquiry>, Error> {
+        let desks: Vec<_> = self.doors.iter().map(|door| &door.stats.desk).collect();
+        inquiry.spread(&desks, || self.tell_workers(Command::Inspect))
+    }
+
+    /// Runs the world until all workers have answered.
+    fn connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error> {
+        thread_role::refuse_on_io_thread("wait for a list of connections")?;
+        let found: Arc<Mutex<Option<Listing>>> = Arc::default();
+        let answer = Arc::clone(&found);
+        let done = move |listing| *lock(&answer) = Some(listing);
+        self.inspect(Inquiry::new(usize::MAX, done))?;
+        world::run_world_of(self, self.clock.now() + timeout, || lock(&found).is_some());
+        let listing = lock(&found).take();
+        listing
+            .map(|listing| listing.connections)
+            .ok_or_else(|| Error::new(ErrorKind::Timeout, "the world did not get to it in time"))
     }
 }

@@ -20,6 +20,7 @@ use crate::connection::{Connection, Service};
 use crate::error::CloseReason;
 use crate::file_region::too_short;
 use crate::id::Key;
+use crate::inspection::{ConnectionInfo, ConnectionPhase};
 use crate::limits::ConnectionLimits;
 use crate::pipeline::{Turn, Way};
 use crate::wheel::TimerId;
@@ -109,6 +110,18 @@ pub(crate) struct Io<'a, D> {
 }
 
 impl<S> Entry<S> {
+    /// What is known of the connection, for whoever asked.
+    pub(super) fn describe(&self, now: Instant) -> ConnectionInfo {
+        let mut info = self.connection.describe(now);
+        info.accepted = self.accepted;
+        match self.phase {
+            Phase::Connecting => info.phase = ConnectionPhase::Connecting,
+            Phase::Lingering(_) => info.phase = ConnectionPhase::Lingering,
+            Phase::Open => {}
+        }
+        info
+    }
+
     pub(crate) fn new(
         stream: S,
         connection: Connection,

@@ -154,6 +154,7 @@ impl Wake for Awake {
 /// A worker, its clock and what it did.
 struct Rig {
     worker: Worker<Scripted>,
+    stats: Arc<WorkerStats>,
     clock: Clock,
     log: Log,
 }
@@ -161,11 +162,12 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let (clock, log) = (Clock::manual(), Log::default());
+        let stats = Arc::new(WorkerStats::default());
         let seed = WorkerSeed {
             index: 0,
             limits: WorkerLimits::default(),
             mailbox: Arc::new(Mailbox::new(Box::new(Awake), MAILBOX_MESSAGES_MAX)),
-            stats: Arc::new(WorkerStats::default()),
+            stats: Arc::clone(&stats),
         };
         let driver = Scripted {
             clock: clock.clone(),
@@ -175,6 +177,7 @@ impl Rig {
         };
         Self {
             worker: Worker::new(seed, driver),
+            stats,
             clock,
             log,
         }
@@ -344,4 +347,71 @@ fn what_left_before_a_write_failed_is_answered_as_sent() {
     rig.tell_readable(&stream);
     rig.turn();
     assert_eq!(take(&rig.log), "write(320000) 63 Ok(()) 64 Err(Reset)");
+}
+
+#[test]
+fn a_turn_is_measured_from_its_wait_to_its_end() {
+    let mut rig = Rig::new();
+    let (script, limits) = (endless(), ConnectionLimits::default());
+    let stream = rig.open(script, limits, || {
+        Pipeline::raw().handle(|cx, _| {
+            cx.pause_reading();
+            cx.clock().advance(Duration::from_millis(7));
+            Ok(())
+        })
+    });
+    let stats = Arc::clone(&rig.stats);
+    let before = stats.turn_times.read();
+    assert_eq!((before.count(), before.max()), (1, Duration::ZERO));
+    rig.clock.advance(Duration::from_secs(1));
+    rig.tell_readable(&stream);
+    rig.turn();
+    let after = stats.turn_times.read();
+    assert_eq!((after.count(), after.max()), (2, Duration::from_millis(7)));
+    assert_eq!(
+        after.sum(),
+        after.max(),
+        "the wait before it is no part of it"
+    );
+    assert_eq!(stats.whereabouts.look(), None, "it is over");
+}
+
+#[test]
+fn a_wait_that_ends_late_is_measured_and_one_that_ends_early_is_not() {
+    let mut rig = Rig::new();
+    let (stats, timeout) = (Arc::clone(&rig.stats), Duration::from_millis(20));
+    for (passed, delays) in [(19, 0), (20, 1), (30, 2)] {
+        rig.clock.advance(Duration::from_millis(passed));
+        rig.worker.turn(Some(timeout));
+        assert_eq!(stats.poll_delays.read().count(), delays, "{passed} ms");
+    }
+    assert_eq!(stats.poll_delays.read().max(), Duration::from_millis(10));
+    assert_eq!(stats.sleeps.value(), 3);
+    rig.clock.advance(Duration::from_secs(1));
+    rig.turn();
+    assert_eq!(stats.sleeps.value(), 3, "it did not sleep");
+    assert_eq!(stats.poll_delays.read().count(), 2);
+}
+
+#[test]
+fn a_turn_that_finds_nothing_is_counted_as_idle() {
+    let mut rig = Rig::new();
+    let stats = Arc::clone(&rig.stats);
+    let idle = || stats.turns_idle.value();
+    let log = Arc::clone(&rig.log);
+    rig.clock.advance(Duration::from_millis(1));
+    let stream = rig.open(Script::default(), ConnectionLimits::default(), move || {
+        Pipeline::raw().handler(Timed("a", false, Arc::clone(&log)))
+    });
+    assert_eq!(idle(), 0, "a socket came");
+    rig.clock.advance(Duration::from_millis(1));
+    rig.turn();
+    assert_eq!(idle(), 1);
+    rig.clock.advance(Duration::from_millis(10));
+    rig.turn();
+    assert_eq!(idle(), 1, "a timer was due");
+    rig.clock.advance(Duration::from_millis(1));
+    rig.tell_readable(&stream);
+    rig.turn();
+    assert_eq!(idle(), 1, "an event came");
 }

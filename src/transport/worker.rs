@@ -9,6 +9,7 @@
 //! budgets are those of the whole turn, however often it is served in it.
 
 mod fan_out;
+mod inspect;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use log::{debug, error, info, trace};
 
 use self::fan_out::Fan;
+use self::inspect::Inspection;
 use super::driver::{Arrival, Driver, Readiness};
 use super::endpoints::{Endpoints, Ground};
 use super::entry::{Entry, Io, Phase, bytes_u32};
@@ -32,6 +34,7 @@ use crate::pipeline::Turn;
 use crate::slots::Slots;
 use crate::stats::WorkerStats;
 use crate::wheel::Wheel;
+use crate::whereabouts::Label;
 
 /// What a worker is made from, inside its own thread: pipelines never leave it.
 pub(crate) struct WorkerSeed {
@@ -62,8 +65,11 @@ pub(crate) struct Worker<D: Driver> {
     flushing: Vec<Key>,
     /// What is being fanned out, and to whom; empty in between.
     fan: Fan,
+    inspection: Inspection,
     more_arrivals: bool,
     last_event: Instant,
+    /// When the last turn ended and the wait for this one began.
+    ended: Instant,
     stopping: bool,
 }
 
@@ -88,8 +94,10 @@ impl<D: Driver> Worker<D> {
             dirty: Vec::new(),
             flushing: Vec::new(),
             fan: Fan::default(),
+            inspection: Inspection::default(),
             more_arrivals: false,
             last_event: turn.now,
+            ended: turn.now,
             stopping: false,
             driver,
             turn,
@@ -104,38 +112,81 @@ impl<D: Driver> Worker<D> {
     /// Turns until told to stop, then closes what is left.
     pub(crate) fn run(&mut self) {
         while !self.stopping {
-            let timeout = self.timeout();
+            let timeout = self.timeout_at(self.ended);
             self.turn(timeout);
         }
+        self.turn.begin();
         self.close_all();
+        self.turn.stats.whereabouts.end_turn();
     }
 
     /// One turn, which waits for at most `timeout`.
     pub(crate) fn turn(&mut self, timeout: Option<Duration>) {
-        self.wait(timeout);
+        let due = timeout.map(|timeout| self.ended + timeout);
+        let slept = self.wait(timeout);
         self.turn.begin();
+        self.note_wait(slept, due);
+        let left_over = self.has_left_over();
         self.inbox.rewind();
         self.serve_events();
         self.serve_ready();
         self.take_commands();
         self.take_arrivals();
         self.take_endpoints();
-        self.fire_timers();
+        self.inspect();
+        let fired = self.fire_timers();
         self.turn.call_pools();
         self.flush_dirty();
         self.turn.call_pools();
-        self.turn.stats.timers_live.set(self.wheel.len() as u64);
+        self.end_turn(left_over || fired);
     }
 
-    /// How long the next wait may take.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        if self.more_arrivals
+    /// Counts a wait that could sleep, and how much later than it was to end it did.
+    fn note_wait(&self, slept: bool, due: Option<Instant>) {
+        if !slept {
+            return;
+        }
+        let stats = &self.turn.stats;
+        stats.sleeps.add(1);
+        if let Some(due) = due
+            && self.turn.now >= due
+            && self.events.is_empty()
+        {
+            stats.poll_delays.record(due, self.turn.now);
+        }
+    }
+
+    /// Counts the turn; `busy` when it had something to do besides what came from outside.
+    fn end_turn(&mut self, busy: bool) {
+        self.ended = self.turn.clock.now();
+        let stats = &self.turn.stats;
+        stats.turn_times.record(self.turn.now, self.ended);
+        if !busy && self.last_event != self.turn.now {
+            stats.turns_idle.add(1);
+        }
+        stats.timers_live.set(self.wheel.len() as u64);
+        stats.buffers_spare.set(self.turn.spare.len() as u64);
+        stats.whereabouts.end_turn();
+    }
+
+    /// Whether something waits for the next turn that no event will tell of.
+    fn has_left_over(&self) -> bool {
+        self.more_arrivals
             || self.turn.has_broadcasts()
             || !self.ready.is_empty()
             || !self.dirty.is_empty()
             || !self.commands.is_empty()
             || self.endpoints.is_busy()
-        {
+            || self.inspection.is_busy()
+    }
+
+    /// How long the next wait may take.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout_at(self.driver.clock().now())
+    }
+
+    fn timeout_at(&self, now: Instant) -> Option<Duration> {
+        if self.has_left_over() {
             return Some(Duration::ZERO);
         }
         if !self.limits.busy_poll.is_zero()
@@ -144,10 +195,11 @@ impl<D: Driver> Worker<D> {
             return Some(Duration::ZERO);
         }
         let next = self.wheel.next_expiry()?;
-        Some(next.since(self.driver.clock().now()))
+        Some(next.since(now))
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) {
+    /// Waits for events; answers whether it could sleep.
+    fn wait(&mut self, timeout: Option<Duration>) -> bool {
         let sleeps = timeout.is_none_or(|timeout| !timeout.is_zero());
         let sleeps = sleeps && self.turn.mailbox.may_sleep();
         let timeout = if sleeps {
@@ -165,6 +217,7 @@ impl<D: Driver> Worker<D> {
             }
             _ => {}
         }
+        sleeps
     }
 
     fn serve_events(&mut self) {
@@ -304,6 +357,7 @@ impl<D: Driver> Worker<D> {
             match command {
                 Command::Ready(key) => self.serve_handles(key),
                 Command::Broadcasts | Command::Arrivals => {}
+                Command::Inspect => self.inspection.begin(),
                 Command::Shutdown => self.end_services(),
                 Command::Stop => self.stopping = true,
             }
@@ -384,7 +438,11 @@ impl<D: Driver> Worker<D> {
         if service.is_ending() {
             return self.turn_away(stream, &service);
         }
-        let Ok(pipeline) = service.make(&peer) else {
+        let whereabouts = &self.turn.stats.whereabouts;
+        whereabouts.enter_for(peer.address, Label::FACTORY);
+        let made = service.make(&peer);
+        whereabouts.leave();
+        let Ok(pipeline) = made else {
             error!(target: "netwheel::worker", "{}: the pipeline's factory panicked", peer.address);
             self.turn.stats.panics.add(1);
             return self.turn_away(stream, &service);
@@ -428,7 +486,8 @@ impl<D: Driver> Worker<D> {
         self.turn.stats.connections.leave();
     }
 
-    fn fire_timers(&mut self) {
+    /// Fires the timers that are due; answers whether there was anything to do.
+    fn fire_timers(&mut self) -> bool {
         let mut budget = self.limits.timers_per_turn;
         // What the budget leaves behind makes `next_expiry` a moment that has passed.
         while let Some(key) = self.wheel.expire(self.turn.now, &mut budget) {
@@ -454,6 +513,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
+        budget < self.limits.timers_per_turn
     }
 
     fn flush_dirty(&mut self) {
@@ -589,6 +649,7 @@ impl<D: Driver> Worker<D> {
     /// Closes every connection at once.
     pub(crate) fn close_all(&mut self) {
         self.turn.board.close();
+        self.end_inspections();
         while let Some(arrival) = self.driver.arrival() {
             self.turn_away(arrival.stream, &arrival.service);
         }

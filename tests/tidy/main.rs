@@ -32,9 +32,14 @@ const FLOORS: &[&[&str]] = &[
         "address",
         "buffer",
         "completion",
+        "counter",
         "fan_out",
         "file_region",
+        "histogram",
+        "inspection",
+        "json",
         "mailbox",
+        "metrics",
         "options",
         "panics",
         "random",
@@ -44,7 +49,9 @@ const FLOORS: &[&[&str]] = &[
         "stats",
         "target",
         "thread_role",
+        "watchdog",
         "wheel",
+        "whereabouts",
     ],
     &["codec"],
     &[
@@ -60,6 +67,7 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["reactor", "sim"],
     &["client", "server", "udp"],
+    &["admin"],
 ];
 
 /// Words that may stand in one place only, with the reason.

@@ -57,6 +57,11 @@ impl OpenListener {
         self.ready = self.rests_until.is_none();
     }
 
+    /// Whether only an event can bring it anything, so that nobody needs to know the time for its sake.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.ready && self.rests_until.is_none()
+    }
+
     /// How long the poll may wait for this listener's sake.
     pub(crate) fn timeout(&self, now: Instant) -> Option<Duration> {
         if self.ready {
