@@ -83,6 +83,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time without progress while bytes wait for the peer (NATS).
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time in which a peer to whom more than the high water mark waits must take as much as may wait
+/// ([`OUTPUT_BYTES_MAX`]), unless it catches up to the low one: whoever takes a byte now and then is stalled by
+/// no other measure (Redis: 60 s above its soft bound).
+pub const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time that a connection which was closed after its last byte waits for the peer's FIN: a close with
 /// unread bytes sends RST, which may destroy the last answer on its way (nginx's lingering close).
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -170,6 +174,10 @@ pub struct ConnectionLimits {
     pub output_bytes_max: usize,
     /// See [`WRITE_STALL_TIMEOUT`].
     pub write_stall_timeout: Duration,
+    /// See [`SLOW_READER_TIMEOUT`]. Output that a [`Traffic`](crate::stages::Traffic) holds back is not counted.
+    pub slow_reader_timeout: Duration,
+    /// See [`FRAME_TIMEOUT`]. Time in which our side does not read does not count; raw bytes are always whole.
+    pub frame_timeout: Duration,
     /// See [`LINGER_TIMEOUT`].
     pub linger_timeout: Duration,
     /// See [`LINGER_BYTES_MAX`].
@@ -189,12 +197,9 @@ impl ConnectionLimits {
                 "low_water_bytes is {low}, above high_water_bytes, {high}; set it to at most that"
             )));
         }
-        if self.write_stall_timeout.is_zero() {
-            let text = "write_stall_timeout is zero, which closes every connection whose peer is not faster \
-                than we are; set a time, or Duration::MAX to wait for ever";
-            return Err(senseless(text));
-        }
-        Ok(())
+        not_zero("write_stall_timeout", self.write_stall_timeout)?;
+        not_zero("slow_reader_timeout", self.slow_reader_timeout)?;
+        not_zero("frame_timeout", self.frame_timeout)
     }
 
     pub(crate) const fn output_room(&self) -> OutputRoom {
@@ -240,6 +245,8 @@ impl Default for ConnectionLimits {
             low_water_bytes: LOW_WATER_BYTES,
             output_bytes_max: OUTPUT_BYTES_MAX,
             write_stall_timeout: WRITE_STALL_TIMEOUT,
+            slow_reader_timeout: SLOW_READER_TIMEOUT,
+            frame_timeout: FRAME_TIMEOUT,
             linger_timeout: LINGER_TIMEOUT,
             linger_bytes_max: LINGER_BYTES_MAX,
         }
@@ -363,6 +370,17 @@ fn at_most(name: &str, value: usize, max: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a deadline that has passed before anybody could meet it.
+fn not_zero(name: &str, time: Duration) -> Result<(), Error> {
+    if time.is_zero() {
+        return Err(senseless(format!(
+            "{name} is zero, which closes every connection whose peer is not faster than we are; \
+             set a time, or Duration::MAX to wait for ever"
+        )));
+    }
+    Ok(())
+}
+
 fn senseless(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, text)
 }
@@ -391,7 +409,7 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_connection_is_checked() {
-        let spoils: [Spoil<ConnectionLimits>; 6] = [
+        let spoils: [Spoil<ConnectionLimits>; 8] = [
             ("reads_per_turn", |limits| limits.reads_per_turn = 0),
             ("read_bytes_per_turn", |limits| {
                 limits.read_bytes_per_turn = 0
@@ -405,6 +423,12 @@ mod tests {
             ("output_bytes_max", |limits| limits.output_bytes_max = 0),
             ("write_stall_timeout", |limits| {
                 limits.write_stall_timeout = Duration::ZERO
+            }),
+            ("slow_reader_timeout", |limits| {
+                limits.slow_reader_timeout = Duration::ZERO
+            }),
+            ("frame_timeout", |limits| {
+                limits.frame_timeout = Duration::ZERO
             }),
         ];
         for (name, spoil) in spoils {
@@ -420,6 +444,8 @@ mod tests {
             low_water_bytes: 0,
             output_bytes_max: 1,
             write_stall_timeout: Duration::MAX,
+            slow_reader_timeout: Duration::MAX,
+            frame_timeout: Duration::MAX,
             linger_timeout: Duration::ZERO,
             linger_bytes_max: 0,
         };
