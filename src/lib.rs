@@ -61,6 +61,7 @@ pub use group::{BroadcastError, Group, GroupStats};
 pub use handle::ConnectionHandle;
 pub use id::ConnectionId;
 pub use net::{Net, ShutdownReport};
+pub use options::Overflow;
 pub use pipeline::{
     AnyPipeline, Attributes, Context, Edits, Event, Filter, Flow, Handler, Inbound, LaneContext,
     Pipeline, PipelineBuilder, PoolHandler, Stage, TimerKey,

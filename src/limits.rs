@@ -58,7 +58,8 @@ pub const ACCEPT_BATCH: usize = 64;
 pub const BACKLOG: i32 = 1024;
 /// Connections of one reactor; the descriptor limit less [`DESCRIPTORS_RESERVED`] where that is less (NATS).
 pub const CONNECTIONS_MAX: usize = 65_536;
-/// Descriptors left for everything that is not a connection: polls, listeners, logs, the program's own.
+/// Descriptors left for everything that is not a connection: polls, listeners, logs, the program's own. Where there
+/// are few, half of them.
 pub const DESCRIPTORS_RESERVED: usize = 64;
 /// Bytes of one frame's message, checked before memory grows: enough for any message that is not a file.
 pub const FRAME_BYTES_MAX: usize = MIB;

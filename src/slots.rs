@@ -102,6 +102,14 @@ impl<T> Slots<T> {
             .map(|(slot, _)| key_of(&self.generations, slot))
     }
 
+    /// The keys of the entries in `count` slots, from slot `first` on and round again.
+    pub(crate) fn keys_among(&self, first: usize, count: usize) -> impl Iterator<Item = Key> {
+        let slots = self.generations.len();
+        let some = (0..count.min(slots)).map(move |step| (first + step) % slots);
+        some.filter(|slot| self.entries.contains(*slot))
+            .map(|slot| key_of(&self.generations, slot))
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

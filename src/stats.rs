@@ -36,6 +36,8 @@ impl Counter {
 pub(crate) struct WorkerStats {
     pub(crate) accepted: Counter,
     pub(crate) connected: Counter,
+    /// Turned away when they had been handed over already.
+    pub(crate) refused: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) messages_in: Counter,
@@ -196,6 +198,7 @@ impl Stats {
     fn add_worker(&mut self, worker: &WorkerStats) {
         self.accepted += worker.accepted.value();
         self.connected += worker.connected.value();
+        self.refused += worker.refused.value();
         self.bytes_in += worker.bytes_in.value();
         self.bytes_out += worker.bytes_out.value();
         self.messages_in += worker.messages_in.value();

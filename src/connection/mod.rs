@@ -19,10 +19,12 @@
 mod broadcast;
 mod deadlines;
 mod filtered;
+mod quota;
 mod sending;
 mod service;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use log::error;
@@ -172,6 +174,16 @@ impl Connection {
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
+    }
+
+    /// How long nothing has arrived, where nobody waits for anything: no answer, no output, no end.
+    pub(crate) fn idle_time(&mut self, now: Instant) -> Option<Duration> {
+        let is_quiet = self.state.opened
+            && self.state.closing == Closing::No
+            && self.state.decoded
+            && !self.has_output()
+            && self.link.as_mut().is_some_and(|link| link.is_idle());
+        is_quiet.then(|| self.state.pulse.read_silence(now))
     }
 
     /// Whether something keeps the connection from being read, for now.

@@ -79,6 +79,7 @@ impl Driver for Scripted {
             peer: Peer::new(place, place),
             service,
             connect_timeout: None,
+            evicts: false,
         })
     }
 

@@ -8,6 +8,7 @@
 //! has output is flushed once, at the end; earlier only above the high water mark or when asked. Its
 //! budgets are those of the whole turn, however often it is served in it.
 
+mod evict;
 mod fan_out;
 
 use std::collections::VecDeque;
@@ -21,9 +22,10 @@ use self::fan_out::Fan;
 use super::driver::{Arrival, Driver, Readiness};
 use super::endpoints::{Endpoints, Ground};
 use super::entry::{Entry, Io, Phase, bytes_u32};
+use crate::address::Peer;
 use crate::buffer::Inbox;
 use crate::clock::Instant;
-use crate::connection::{Connection, Fate};
+use crate::connection::{Connection, Fate, Service};
 use crate::error::CloseReason;
 use crate::id::{ConnectionId, Key};
 use crate::limits::{ACCEPT_BATCH, WorkerLimits};
@@ -63,6 +65,8 @@ pub(crate) struct Worker<D: Driver> {
     /// What is being fanned out, and to whom; empty in between.
     fan: Fan,
     more_arrivals: bool,
+    /// Where the next search for an idle connection begins.
+    evict_from: usize,
     last_event: Instant,
     stopping: bool,
 }
@@ -89,6 +93,7 @@ impl<D: Driver> Worker<D> {
             flushing: Vec::new(),
             fan: Fan::default(),
             more_arrivals: false,
+            evict_from: 0,
             last_event: turn.now,
             stopping: false,
             driver,
@@ -378,16 +383,22 @@ impl<D: Driver> Worker<D> {
             peer,
             service,
             connect_timeout,
+            evicts,
         } = arrival;
         // Asked first, so that no pipeline is made in vain. Who is told to end from here on is told once more
         // of its new connection, by `Command::Shutdown`.
         if service.is_ending() {
-            return self.turn_away(stream, &service);
+            return self.turn_away(stream, &peer, &service);
+        }
+        if evicts && !self.evict_idle(&service) {
+            self.turn.stats.refused.add(1);
+            self.driver.refuse(stream);
+            return self.leave(&peer, &service);
         }
         let Ok(pipeline) = service.make(&peer) else {
             error!(target: "netwheel::worker", "{}: the pipeline's factory panicked", peer.address);
             self.turn.stats.panics.add(1);
-            return self.turn_away(stream, &service);
+            return self.turn_away(stream, &peer, &service);
         };
         let connecting = connect_timeout.is_some();
         let (worker, driver) = (self.index, &mut self.driver);
@@ -418,13 +429,13 @@ impl<D: Driver> Worker<D> {
         self.settle(key);
     }
 
-    fn turn_away(&mut self, stream: D::Stream, service: &crate::connection::Service) {
+    fn turn_away(&mut self, stream: D::Stream, peer: &Peer, service: &Service) {
         self.driver.close(stream);
-        self.leave(service);
+        self.leave(peer, service);
     }
 
-    fn leave(&self, service: &crate::connection::Service) {
-        service.leave();
+    fn leave(&self, peer: &Peer, service: &Service) {
+        service.leave(peer);
         self.turn.stats.connections.leave();
     }
 
@@ -575,7 +586,7 @@ impl<D: Driver> Worker<D> {
             stats.closes[reason as usize].add(1);
         }
         self.driver.close(entry.stream);
-        self.leave(&entry.service);
+        self.leave(&entry.connection.peer(), &entry.service);
         if matches!(entry.phase, Phase::Lingering(_)) {
             entry.service.end_linger();
         }
@@ -590,7 +601,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn close_all(&mut self) {
         self.turn.board.close();
         while let Some(arrival) = self.driver.arrival() {
-            self.turn_away(arrival.stream, &arrival.service);
+            self.turn_away(arrival.stream, &arrival.peer, &arrival.service);
         }
         let (endpoints, mut ground) = self.endpoints();
         endpoints.close_all(&mut ground);

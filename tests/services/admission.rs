@@ -1,10 +1,19 @@
 //! The most connections that a reactor may have, whichever way they come.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
-use netwheel::{Client, ErrorKind, Pipeline, Reactor, RunningServer, Server};
+use netwheel::{
+    Client, Clock, CloseReason, HasPipeline, Overflow, Pipeline, Reactor, RunningServer, Server,
+};
 
-use crate::util::{PATIENCE, any_port, ask, dial, eventually, serve};
+use crate::util::{PATIENCE, any_port, ask, dial, dial_from, eventually, read_to_end, serve};
+
+/// What a peer that is turned away sees.
+fn told(socket: &mut TcpStream) -> ErrorKind {
+    socket.read(&mut [0]).unwrap_err().kind()
+}
 
 fn limited(workers: usize, reuse_port: bool) -> RunningServer {
     Server::new()
@@ -26,8 +35,7 @@ fn holds(server: &RunningServer) {
     }
     for refused in 1..=5 {
         let mut socket = dial(server.address());
-        // FIN or RST, as it happens.
-        assert!(matches!(socket.read(&mut [0]), Ok(0) | Err(_)));
+        assert_eq!(told(&mut socket), ErrorKind::ConnectionReset);
         eventually("it is counted", || server.stats().refused == refused);
     }
     drop(inside);
@@ -58,11 +66,129 @@ fn a_connect_counts_the_connections_of_all_workers() {
     let first = client.connect(server.address()).unwrap();
     let _second = client.connect(server.address()).unwrap();
     let refused = client.connect(server.address()).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::OverLimit);
+    assert_eq!(refused.kind(), netwheel::ErrorKind::OverLimit);
     assert_eq!(reactor.stats().refused, 1);
     first.close();
     first.wait_closed(PATIENCE).unwrap();
     eventually("there is room again", || {
         client.connect(server.address()).is_ok()
     });
+}
+
+fn echo(set: impl FnOnce(Server) -> Server, workers: usize, reuse_port: bool) -> RunningServer {
+    let server: Server<HasPipeline> = set(Server::new().workers(workers).reuse_port(reuse_port))
+        .pipeline(|_| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)));
+    server.listen(any_port()).unwrap().start().unwrap()
+}
+
+/// The ways in which connections come to a worker: by the acceptor, by listeners of its own, by the only one.
+const WAYS: [(usize, bool); 3] = [(2, false), (2, true), (1, false)];
+
+#[test]
+fn a_server_has_a_bound_of_its_own_beside_its_neighbours_on_the_reactor() {
+    let reactor = Reactor::builder().workers(2).start().unwrap();
+    let on = |max: usize| {
+        Server::on(&reactor)
+            .connections_max(max)
+            .pipeline(|_| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
+            .listen(any_port())
+            .unwrap()
+            .start()
+            .unwrap()
+    };
+    let (small, large) = (on(1), on(10));
+    let inside = dial(small.address());
+    assert_eq!(ask(&inside, b"x"), b"x");
+    assert_eq!(told(&mut dial(small.address())), ErrorKind::ConnectionReset);
+    let others: Vec<_> = (0..10).map(|_| dial(large.address())).collect();
+    for other in &others {
+        assert_eq!(ask(other, b"x"), b"x");
+    }
+    assert_eq!(reactor.stats().refused, 1);
+}
+
+#[test]
+fn an_address_has_its_share_and_leaves_the_others_theirs() {
+    for (workers, reuse_port) in WAYS {
+        let server = echo(
+            |server| server.connections_per_address_max(2),
+            workers,
+            reuse_port,
+        );
+        let inside: Vec<_> = (0..2).map(|_| dial_from(1, server.address())).collect();
+        for socket in &inside {
+            assert_eq!(ask(socket, b"x"), b"x");
+        }
+        let mut refused = dial_from(1, server.address());
+        assert_eq!(told(&mut refused), ErrorKind::ConnectionReset);
+        assert_eq!(ask(&dial_from(2, server.address()), b"x"), b"x");
+        drop(inside);
+        eventually("there is room again", || server.connections() == 0);
+        assert_eq!(ask(&dial_from(1, server.address()), b"x"), b"x");
+        let stats = server.stats();
+        assert_eq!((stats.refused, stats.accepted), (1, 4));
+    }
+}
+
+#[test]
+fn who_is_to_wait_is_let_in_when_another_goes() {
+    for (workers, reuse_port) in WAYS {
+        let server = echo(
+            |server| server.connections_max(1).overflow(Overflow::Wait),
+            workers,
+            reuse_port,
+        );
+        let first = dial(server.address());
+        assert_eq!(ask(&first, b"x"), b"x");
+        let mut second = dial(server.address());
+        second.write_all(b"later").unwrap();
+        assert_eq!(ask(&first, b"y"), b"y");
+        assert_eq!(server.stats().accepted, 1, "the other waits");
+        drop(first);
+        assert_eq!(crate::util::read(&second, 5), b"later");
+        assert_eq!(server.stats().refused, 0);
+    }
+}
+
+#[test]
+fn the_longest_idle_makes_way_for_a_newcomer() {
+    for (workers, reuse_port) in WAYS {
+        // Where the kernel chooses the worker, each search is among that worker's own.
+        let max = if reuse_port { 16 } else { 2 };
+        let server = echo(
+            |server| server.connections_max(max).overflow(Overflow::EvictIdle),
+            workers,
+            reuse_port,
+        );
+        let inside: Vec<_> = (0..max).map(|_| dial(server.address())).collect();
+        for socket in &inside {
+            assert_eq!(ask(socket, b"x"), b"x");
+        }
+        let newcomer = dial(server.address());
+        assert_eq!(ask(&newcomer, b"x"), b"x");
+        let stats = server.stats();
+        assert_eq!(stats.closes(CloseReason::OverLimit), 1);
+        assert_eq!((stats.refused, server.connections()), (0, max));
+        if workers == 1 {
+            assert_eq!(read_to_end(&inside[0]), b"", "the first has waited longest");
+        }
+    }
+}
+
+#[test]
+fn connections_come_no_faster_than_their_rate() {
+    for (workers, reuse_port) in WAYS {
+        let clock = Clock::system();
+        let server = echo(|server| server.accept_rate(100, 5), workers, reuse_port);
+        let start = clock.now();
+        let all: Vec<_> = (0..25).map(|_| dial(server.address())).collect();
+        for socket in &all {
+            assert_eq!(ask(socket, b"x"), b"x");
+        }
+        // Workers that accept by themselves may each take one together with another.
+        let least = Duration::from_millis(10) * (20 - u32::from(reuse_port) * 2);
+        let took = clock.now().since(start);
+        assert!(took >= least, "{took:?}");
+        assert_eq!(server.stats().refused, 0);
+    }
 }

@@ -111,20 +111,13 @@ impl SystemDriver {
     fn accept(&mut self) -> Option<Arrival<Stream>> {
         let now = self.clock.now();
         for (open, admission) in &mut self.listeners {
-            while self.tries_left > 0 && open.is_ready(now) {
+            while self.tries_left > 0 && open.is_ready(now, admission) {
                 self.tries_left -= 1;
-                let Some((stream, peer)) = open.accept(now, admission) else {
+                let Some(arrival) = open.accept(now, admission) else {
                     continue;
                 };
-                let service = Arc::clone(open.service());
-                service.enter();
                 self.stats.connections.enter();
-                return Some(Arrival {
-                    stream,
-                    peer,
-                    service,
-                    connect_timeout: None,
-                });
+                return Some(arrival);
             }
         }
         None
@@ -277,6 +270,10 @@ impl Driver for SystemDriver {
     #[cfg(not(target_os = "linux"))]
     fn close(&mut self, mut stream: Stream) {
         let _ = stream.deregister(self.poll.registry());
+    }
+
+    fn refuse(&mut self, stream: Stream) {
+        stream.reset();
     }
 
     fn endpoint_arrival(&mut self) -> Option<EndpointArrival<Datagrams>> {

@@ -1,5 +1,6 @@
 //! The driver on the operating system; the only folder that names mio and socket2.
 
+mod accept_error;
 mod acceptor;
 mod admission;
 mod affinity;
@@ -8,6 +9,7 @@ mod driver;
 mod open_listener;
 #[cfg(unix)]
 mod receive;
+mod reserve;
 mod resolver;
 mod send_file;
 mod socket;

@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use mio::{Registry, Token};
 
-use super::admission::Admission;
+use super::accept_error::AcceptError;
+use super::admission::{Admission, NO_ROOM};
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::clock::Instant;
 use crate::connection::{Listens, Service};
-use crate::limits::ACCEPT_BACKOFF;
+use crate::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH};
+use crate::options::Overflow;
+use crate::transport::Arrival;
+
+/// Time between two looks for room, while connections wait in the backlog for it.
+const ROOM_LOOK: Duration = Duration::from_millis(10);
 
 /// A listener that is served, and whether it has connections.
 ///
@@ -24,6 +30,8 @@ pub(crate) struct OpenListener {
     token: Token,
     ready: bool,
     rests_until: Option<Instant>,
+    /// Whether there was no descriptor left at the last look.
+    starved: bool,
 }
 
 impl OpenListener {
@@ -41,6 +49,7 @@ impl OpenListener {
             token,
             ready: true,
             rests_until: None,
+            starved: false,
         })
     }
 
@@ -65,20 +74,48 @@ impl OpenListener {
         self.rests_until.map(|until| until.since(now))
     }
 
-    /// Whether a try may find a connection; ends a rest whose time has come.
-    pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
+    /// Whether a try may find a connection that may come in; ends a rest whose time has come, and begins one
+    /// where connections are to wait in the backlog.
+    pub(crate) fn is_ready(&mut self, now: Instant, admission: &Admission) -> bool {
         if self.rests_until.is_some_and(|until| now >= until) {
             (self.rests_until, self.ready) = (None, true);
+        }
+        if self.ready {
+            let wait = self.wait(now, admission);
+            if !wait.is_zero() {
+                self.rest(now + wait);
+            }
         }
         self.ready
     }
 
-    /// One try: a connection that is let in, or nothing; [`is_ready`](Self::is_ready) tells whether
+    /// How long whoever comes has to wait unaccepted.
+    fn wait(&self, now: Instant, admission: &Admission) -> Duration {
+        let service = self.service();
+        if service.options.overflow == Overflow::Wait && !admission.has_room(service) {
+            admission.note_waiting();
+            return ROOM_LOOK;
+        }
+        service.accept_wait(now)
+    }
+
+    fn rest(&mut self, until: Instant) {
+        self.ready = false;
+        self.rests_until = Some(until);
+    }
+
+    /// One try: a connection that is let in and counted, or nothing; [`is_ready`](Self::is_ready) tells whether
     /// another try is worth it.
-    pub(crate) fn accept(&mut self, now: Instant, admission: &Admission) -> Option<(Stream, Peer)> {
+    pub(crate) fn accept(
+        &mut self,
+        now: Instant,
+        admission: &Admission,
+    ) -> Option<Arrival<Stream>> {
         match self.listener.accept(&self.service().options) {
-            // One that is refused is closed by being dropped.
-            Ok(accepted) => admission.admits().then_some(accepted),
+            Ok((stream, peer)) => {
+                self.starved = false;
+                self.let_in(stream, peer, now, admission)
+            }
             Err(error) => {
                 self.note_error(&error, now, admission);
                 None
@@ -86,18 +123,72 @@ impl OpenListener {
         }
     }
 
+    /// Lets a connection in for which there is room, or may be made; resets any other.
+    fn let_in(
+        &self,
+        stream: Stream,
+        peer: Peer,
+        now: Instant,
+        admission: &Admission,
+    ) -> Option<Arrival<Stream>> {
+        let service = self.service();
+        service.note_accepted(now);
+        let (full, overflow) = (!admission.has_room(service), service.options.overflow);
+        let refused = if full && overflow == Overflow::Refuse {
+            Some(NO_ROOM)
+        } else if !service.admit(&peer) {
+            Some("its address has as many as connections_per_address_max allows")
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            admission.note_refused(why);
+            stream.reset();
+            return None;
+        }
+        Some(Arrival {
+            stream,
+            peer,
+            service: Arc::clone(service),
+            connect_timeout: None,
+            evicts: full && overflow == Overflow::EvictIdle,
+        })
+    }
+
     fn note_error(&mut self, error: &io::Error, now: Instant, admission: &Admission) {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => self.ready = false,
-            io::ErrorKind::Interrupted => {}
-            _ => {
-                admission.note_error(error);
-                if !is_of_one_connection(error) {
-                    self.ready = false;
-                    self.rests_until = Some(now + ACCEPT_BACKOFF);
+        let kind = AcceptError::of(error);
+        match kind {
+            AcceptError::Nobody => self.ready = false,
+            AcceptError::Interrupted => {}
+            AcceptError::OfOneConnection => admission.note_error(error, kind.advice()),
+            AcceptError::OfTheSystem => {
+                admission.note_error(error, kind.advice());
+                self.rest(now + ACCEPT_BACKOFF);
+            }
+            AcceptError::NoDescriptor => {
+                admission.note_error(error, kind.advice());
+                self.rest(now + ACCEPT_BACKOFF);
+                // One that lasts a moment costs nobody a connection.
+                if std::mem::replace(&mut self.starved, true) {
+                    self.turn_away_waiting(admission);
                 }
             }
         }
+    }
+
+    /// Tells those who wait that there is no descriptor for them, one after the other by the one in reserve: else
+    /// they would wait in the backlog without an end in sight.
+    fn turn_away_waiting(&self, admission: &Admission) {
+        let (listener, options) = (&self.listener, &self.listens.service().options);
+        admission.with_reserve(|| {
+            for _ in 0..ACCEPT_BATCH {
+                let Ok((stream, _)) = listener.accept(options) else {
+                    return;
+                };
+                admission.note_refused("no descriptor is left");
+                stream.reset();
+            }
+        });
     }
 
     /// Takes the listener out of the poll when its service is ending; `false` when it is to be dropped.
@@ -108,23 +199,6 @@ impl OpenListener {
         }
         goes_on
     }
-}
-
-/// Whether an accept failed because of the connection that it would have taken, so that the next may well
-/// succeed: it was reset in the queue, or, on Linux, an error of its network was already pending (accept(2)).
-///
-/// Every other error is the listener's or the system's, such as having no descriptor left.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::NetworkDown
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::TimedOut
-            | io::ErrorKind::PermissionDenied
-    )
 }
 
 #[cfg(test)]
@@ -160,10 +234,10 @@ mod tests {
         ];
         for (n, kind) in errors.into_iter().enumerate() {
             let now = start + u32::try_from(n).expect("few") * ACCEPT_BACKOFF;
-            assert!(open.is_ready(now), "the rest has an end");
+            assert!(open.is_ready(now, &admission), "the rest has an end");
             open.note_error(&kind.into(), now, &admission);
             open.note_ready();
-            assert!(!open.is_ready(now), "{kind:?}");
+            assert!(!open.is_ready(now, &admission), "{kind:?}");
             assert_eq!(open.timeout(now), Some(ACCEPT_BACKOFF));
         }
         assert_eq!(
@@ -188,8 +262,11 @@ mod tests {
             Instant::START,
             &admission,
         );
-        assert!(open.is_ready(Instant::START));
+        assert!(open.is_ready(Instant::START, &admission));
         assert!(open.accept(Instant::START, &admission).is_none());
-        assert!(!open.is_ready(Instant::START), "nobody has connected");
+        assert!(
+            !open.is_ready(Instant::START, &admission),
+            "nobody has connected"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -87,6 +88,11 @@ impl Stream {
 
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         either!(self, stream => stream.take_error())
+    }
+
+    /// Closes with RST, so that the peer is told at once, and nothing lingers in the system.
+    pub(crate) fn reset(self) {
+        let _ = either!(&self, stream => SockRef::from(stream).set_linger(Some(Duration::ZERO)));
     }
 
     /// Both ends, once there are both.
