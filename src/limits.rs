@@ -39,6 +39,11 @@ pub const BROADCAST_BYTES_MAX: usize = 8 * MIB;
 /// Bytes of broadcasts that a worker takes up in one turn: what a member that keeps up always has room for,
 /// and a turn stays short.
 pub const BROADCAST_BYTES_PER_TURN: usize = 64 * KIB;
+/// Bytes that the connections of one worker hold together: what has arrived and is not a whole message yet, what
+/// waits to leave, what handles have sent. Five hundred connections at their own bound; a shared message counts for
+/// each of them. From three quarters of it on nobody new is let in and the largest are not read; above it the
+/// largest are closed.
+pub const WORKER_BYTES_MAX: usize = 512 * MIB;
 /// Output above which a connection is not writable and, unless told otherwise, is not read (Netty).
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
 /// Output below which a connection is writable again (Netty: 32 KiB).
@@ -320,6 +325,8 @@ pub struct WorkerLimits {
     pub mailbox_messages_max: usize,
     /// See [`TIMERS_PER_TURN`].
     pub timers_per_turn: usize,
+    /// See [`WORKER_BYTES_MAX`].
+    pub worker_bytes_max: usize,
     /// See [`BROADCAST_BYTES_MAX`].
     pub broadcast_bytes_max: usize,
     /// See [`BROADCAST_BYTES_PER_TURN`].
@@ -347,6 +354,7 @@ impl WorkerLimits {
         at_least_one("mailbox_commands_per_turn", self.mailbox_commands_per_turn)?;
         at_least_one("mailbox_messages_max", self.mailbox_messages_max)?;
         at_least_one("timers_per_turn", self.timers_per_turn)?;
+        at_least_one("worker_bytes_max", self.worker_bytes_max)?;
         at_least_one("broadcast_bytes_max", self.broadcast_bytes_max)?;
         at_least_one("broadcast_bytes_per_turn", self.broadcast_bytes_per_turn)
     }
@@ -394,6 +402,7 @@ impl Default for WorkerLimits {
             mailbox_commands_per_turn: MAILBOX_COMMANDS_PER_TURN,
             mailbox_messages_max: MAILBOX_MESSAGES_MAX,
             timers_per_turn: TIMERS_PER_TURN,
+            worker_bytes_max: WORKER_BYTES_MAX,
             broadcast_bytes_max: BROADCAST_BYTES_MAX,
             broadcast_bytes_per_turn: BROADCAST_BYTES_PER_TURN,
             busy_poll: Duration::ZERO,
@@ -481,7 +490,8 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_worker_is_checked() {
-        let spoils: [Spoil<WorkerLimits>; 9] = [
+        let spoils: [Spoil<WorkerLimits>; 10] = [
+            ("worker_bytes_max", |limits| limits.worker_bytes_max = 0),
             ("broadcast_bytes_max", |limits| {
                 limits.broadcast_bytes_max = 0
             }),
@@ -515,6 +525,7 @@ mod tests {
             mailbox_commands_per_turn: 1,
             mailbox_messages_max: 1,
             timers_per_turn: 1,
+            worker_bytes_max: 1,
             broadcast_bytes_max: 1,
             broadcast_bytes_per_turn: 1,
             busy_poll: Duration::ZERO,

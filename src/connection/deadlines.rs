@@ -76,8 +76,9 @@ impl Connection {
             return;
         };
         let after = self.state.options.limits.frame_timeout;
-        // While our side does not read, the peer can do nothing; its time begins anew when that ends.
-        let counted = if self.is_paused() {
+        // While our side does not read, the peer can do nothing; its time begins anew when that ends. Where memory
+        // is short it goes on, because a frame that is not read for its memory's sake would keep that for ever.
+        let counted = if self.state.is_paused_by_us() {
             Duration::ZERO
         } else {
             age

@@ -19,6 +19,7 @@
 mod broadcast;
 mod deadlines;
 mod filtered;
+mod holding;
 mod quota;
 mod sending;
 mod service;

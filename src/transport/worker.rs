@@ -10,6 +10,7 @@
 
 mod evict;
 mod fan_out;
+mod pressure;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use log::{debug, error, info, trace};
 
 use self::fan_out::Fan;
+use self::pressure::Pressure;
 use super::driver::{Arrival, Driver, Readiness};
 use super::endpoints::{Endpoints, Ground};
 use super::entry::{Entry, Io, Phase, bytes_u32};
@@ -64,6 +66,8 @@ pub(crate) struct Worker<D: Driver> {
     flushing: Vec<Key>,
     /// What is being fanned out, and to whom; empty in between.
     fan: Fan,
+    /// What the connections hold together.
+    pressure: Pressure,
     more_arrivals: bool,
     /// Where the next search for an idle connection begins.
     evict_from: usize,
@@ -92,6 +96,7 @@ impl<D: Driver> Worker<D> {
             dirty: Vec::new(),
             flushing: Vec::new(),
             fan: Fan::default(),
+            pressure: Pressure::default(),
             more_arrivals: false,
             evict_from: 0,
             last_event: turn.now,
@@ -129,6 +134,7 @@ impl<D: Driver> Worker<D> {
         self.turn.call_pools();
         self.flush_dirty();
         self.turn.call_pools();
+        self.relieve();
         self.turn.stats.timers_live.set(self.wheel.len() as u64);
     }
 
@@ -148,8 +154,10 @@ impl<D: Driver> Worker<D> {
         {
             return Some(Duration::ZERO);
         }
-        let next = self.wheel.next_expiry()?;
-        Some(next.since(self.driver.clock().now()))
+        let now = self.driver.clock().now();
+        let timer = self.wheel.next_expiry().map(|at| at.since(now));
+        let look = self.pressure.timeout(self.limits.worker_bytes_max, now);
+        timer.into_iter().chain(look).min()
     }
 
     fn wait(&mut self, timeout: Option<Duration>) {
@@ -516,6 +524,7 @@ impl<D: Driver> Worker<D> {
             entry.in_ready = true;
             self.ready.push_back(key);
         }
+        self.pressure.weigh(entry);
         if let Some(at) = entry.connection.next_timeout()
             && entry.timer.is_none_or(|(_, armed)| at < armed)
         {
@@ -578,6 +587,7 @@ impl<D: Driver> Worker<D> {
         if let Some((timer, _)) = entry.timer {
             self.wheel.cancel(timer);
         }
+        self.pressure.note_freed(entry.held);
         let (reason, stats) = (entry.close_reason, &self.turn.stats);
         debug!(target: "netwheel::connection", "{} {}: closed: {reason}",
             entry.connection.id(), entry.connection.peer().address);

@@ -264,6 +264,7 @@ impl Acceptor {
     }
 
     fn accept_batch(&mut self, index: usize, now: Instant) {
+        let pressed = self.admission.is_pressed();
         for _ in 0..ACCEPT_BATCH {
             if let Some(held) = self.held.take()
                 && !self.hand_over(held)
@@ -271,7 +272,7 @@ impl Acceptor {
                 return;
             }
             let open = &mut self.listeners[index];
-            if !open.is_ready(now, &self.admission) {
+            if !open.is_ready(now, &self.admission, pressed) {
                 return;
             }
             if let Some(arrival) = open.accept(now, &self.admission) {
@@ -286,6 +287,9 @@ impl Acceptor {
         for step in 0..self.doors.len() {
             let index = (first + step) % self.doors.len();
             let door = &self.doors[index];
+            if door.stats.is_pressed() {
+                continue;
+            }
             door.stats.connections.enter();
             match door.inbound.try_send(Inbound::Socket(arrival)) {
                 Ok(()) => {

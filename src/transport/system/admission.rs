@@ -59,6 +59,11 @@ impl Admission {
         counts.sum()
     }
 
+    /// Whether no worker has memory for more connections.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.workers.iter().all(|worker| worker.is_pressed())
+    }
+
     /// Whether there is room for one more connection of `service`.
     pub(super) fn has_room(&self, service: &Service) -> bool {
         self.count() < self.connections_max && service.has_room()

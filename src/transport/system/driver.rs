@@ -109,9 +109,9 @@ impl SystemDriver {
 
     /// Accepts one connection from the first listener that has one.
     fn accept(&mut self) -> Option<Arrival<Stream>> {
-        let now = self.clock.now();
+        let (now, pressed) = (self.clock.now(), self.stats.is_pressed());
         for (open, admission) in &mut self.listeners {
-            while self.tries_left > 0 && open.is_ready(now, admission) {
+            while self.tries_left > 0 && open.is_ready(now, admission, pressed) {
                 self.tries_left -= 1;
                 let Some(arrival) = open.accept(now, admission) else {
                     continue;

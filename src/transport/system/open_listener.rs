@@ -76,12 +76,18 @@ impl OpenListener {
 
     /// Whether a try may find a connection that may come in; ends a rest whose time has come, and begins one
     /// where connections are to wait in the backlog.
-    pub(crate) fn is_ready(&mut self, now: Instant, admission: &Admission) -> bool {
+    ///
+    /// `pressed` says that no worker behind it has memory for more.
+    pub(crate) fn is_ready(&mut self, now: Instant, admission: &Admission, pressed: bool) -> bool {
         if self.rests_until.is_some_and(|until| now >= until) {
             (self.rests_until, self.ready) = (None, true);
         }
         if self.ready {
-            let wait = self.wait(now, admission);
+            let wait = if pressed {
+                ROOM_LOOK
+            } else {
+                self.wait(now, admission)
+            };
             if !wait.is_zero() {
                 self.rest(now + wait);
             }
@@ -234,10 +240,10 @@ mod tests {
         ];
         for (n, kind) in errors.into_iter().enumerate() {
             let now = start + u32::try_from(n).expect("few") * ACCEPT_BACKOFF;
-            assert!(open.is_ready(now, &admission), "the rest has an end");
+            assert!(open.is_ready(now, &admission, false), "the rest has an end");
             open.note_error(&kind.into(), now, &admission);
             open.note_ready();
-            assert!(!open.is_ready(now, &admission), "{kind:?}");
+            assert!(!open.is_ready(now, &admission, false), "{kind:?}");
             assert_eq!(open.timeout(now), Some(ACCEPT_BACKOFF));
         }
         assert_eq!(
@@ -262,10 +268,10 @@ mod tests {
             Instant::START,
             &admission,
         );
-        assert!(open.is_ready(Instant::START, &admission));
+        assert!(open.is_ready(Instant::START, &admission, false));
         assert!(open.accept(Instant::START, &admission).is_none());
         assert!(
-            !open.is_ready(Instant::START, &admission),
+            !open.is_ready(Instant::START, &admission, false),
             "nobody has connected"
         );
     }
