@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
+#[cfg(test)]
+mod finite;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 

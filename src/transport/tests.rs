@@ -454,7 +454,8 @@ fn above_its_bound_a_worker_closes_the_largest_until_it_is_below() {
     let all: Vec<Stream> = (1..=6).map(|messages| stuck(&mut rig, messages)).collect();
     // 210,000 bytes: one of 60,000 goes, and the others are within it.
     assert_eq!(rig.stats.held_bytes.value(), 150_000);
-    let over_limit = &rig.stats.closes[crate::CloseReason::OverLimit as usize];
+    let stats = Arc::clone(&rig.stats);
+    let over_limit = &stats.closes[crate::CloseReason::OverLimit as usize];
     assert_eq!(over_limit.value(), 1);
     // The next search comes a little later, and the worker wakes for it.
     let more = stuck(&mut rig, 6);
