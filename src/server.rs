@@ -1,5 +1,8 @@
 //! Servers: the builder most readers begin with.
 
+#[cfg(unix)]
+mod handed_over;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -6,6 +6,8 @@ mod admission;
 mod affinity;
 mod datagrams;
 mod driver;
+#[cfg(unix)]
+mod handed_over;
 mod open_listener;
 #[cfg(unix)]
 mod receive;
@@ -19,5 +21,7 @@ pub(crate) use admission::Admission;
 pub(crate) use affinity::pin_to;
 pub(crate) use datagrams::BoundDatagrams;
 pub(crate) use driver::{Inbound, SystemDriver};
+#[cfg(unix)]
+pub(crate) use handed_over::{adopt, take as take_handed_over};
 pub(crate) use resolver::Resolver;
 pub(crate) use socket::{Bound, Plug, begin_connect, descriptor_limit};

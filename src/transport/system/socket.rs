@@ -183,6 +183,8 @@ pub(crate) struct Bound {
     /// Of a Unix socket.
     file: Option<SocketFile>,
     shared: bool,
+    /// Whether others may own it as well.
+    adopted: bool,
 }
 
 /// The file of a Unix socket that listens; goes when nobody listens any more.
@@ -205,6 +207,21 @@ impl Bound {
         }
     }
 
+    /// Of a socket that listens already, and that others may own as well.
+    #[cfg(unix)]
+    pub(super) fn adopted(socket: Socket, place: Place, options: &Options) -> io::Result<Self> {
+        if let Place::Inet(_) = place {
+            apply_inheritable(&socket, options)?;
+        }
+        Ok(Self {
+            socket,
+            place,
+            file: None,
+            shared: false,
+            adopted: true,
+        })
+    }
+
     /// Where it listens, with the real port.
     pub(crate) fn place(&self) -> &Place {
         &self.place
@@ -216,9 +233,9 @@ impl Bound {
     }
 
     /// What stops the listening at once, whatever the thread that accepts is doing; Linux only, where
-    /// shutdown(2) does so to a socket that listens.
+    /// shutdown(2) does so to a socket that listens; not where it would stop other owners too.
     pub(crate) fn plug(&self) -> Option<Plug> {
-        if cfg!(target_os = "linux") {
+        if cfg!(target_os = "linux") && !self.adopted {
             self.socket.try_clone().ok().map(Plug)
         } else {
             None
@@ -277,6 +294,7 @@ fn bind_inet(address: SocketAddr, options: &Options) -> io::Result<Bound> {
         place: Place::Inet(address),
         file: None,
         shared: options.share_port,
+        adopted: false,
     })
 }
 
@@ -312,6 +330,7 @@ fn bind_unix(path: &Path, backlog: i32) -> io::Result<Bound> {
         place: Place::Unix(path.to_owned()),
         file: Some(file),
         shared: false,
+        adopted: false,
     })
 }
 
