@@ -83,8 +83,9 @@ impl ReactorBuilder {
     }
 
     /// Connections over all workers; by default [`CONNECTIONS_MAX`], or what the descriptor limit allows
-    /// ([`DESCRIPTORS_RESERVED`], but at most half, are left for the rest of the program). More are closed as they are
-    /// accepted, or not dialled, and counted as [`refused`](Stats::refused). Threads that let in at the
+    /// ([`DESCRIPTORS_RESERVED`], but at most half, are left for the rest of the program). More are reset as they are
+    /// accepted, or not dialled, and counted as [`refused`](Stats::refused), unless their server says otherwise
+    /// ([`Server::overflow`](crate::Server::overflow)). Threads that let in at the
     /// same moment may each pass it by one.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {

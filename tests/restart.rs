@@ -24,6 +24,7 @@ fn echo() -> Server<HasPipeline> {
 }
 
 /// In a child process: serves until it is killed, and never returns.
+#[expect(clippy::print_stdout, reason = "its parent reads it")]
 fn serve_if_child() {
     let Ok(at) = env::var(CHILD) else { return };
     let server = match at.as_str() {
