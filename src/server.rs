@@ -290,7 +290,8 @@ impl<P> Server<P> {
     /// Accepts so many connections a second, over all listeners, and `burst` of them at once after a quiet time;
     /// as fast as they come unless set. Those beyond wait in the backlog.
     ///
-    /// Spreads the work of a whole crowd that comes back after an outage.
+    /// Spreads the work of a whole crowd that comes back after an outage. Who waits is looked for once a millisecond, so
+    /// a burst below a thousandth of the rate makes it slower.
     #[must_use]
     pub fn accept_rate(mut self, per_second: u32, burst: u32) -> Self {
         self.options.accept_rate = Some(AcceptRate { per_second, burst });

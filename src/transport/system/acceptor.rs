@@ -14,7 +14,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
 use super::driver::Inbound;
-use super::open_listener::OpenListener;
+use super::open_listener::{Entrance, OpenListener};
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::clock::{Clock, Instant};
@@ -271,11 +271,17 @@ impl Acceptor {
             {
                 return;
             }
+            let entrance = Entrance {
+                now,
+                admission: &self.admission,
+                pressed,
+                registry: self.poll.registry(),
+            };
             let open = &mut self.listeners[index];
-            if !open.is_ready(now, &self.admission, pressed) {
+            if !open.is_ready(&entrance) {
                 return;
             }
-            if let Some(arrival) = open.accept(now, &self.admission) {
+            if let Some(arrival) = open.accept(&entrance) {
                 self.hand_over(arrival);
             }
         }

@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
 use super::datagrams::Datagrams;
-use super::open_listener::OpenListener;
+use super::open_listener::{Entrance, OpenListener};
 use super::send_file::can_send_files;
 #[cfg(target_os = "linux")]
 use super::send_file::send_file;
@@ -111,9 +111,15 @@ impl SystemDriver {
     fn accept(&mut self) -> Option<Arrival<Stream>> {
         let (now, pressed) = (self.clock.now(), self.stats.is_pressed());
         for (open, admission) in &mut self.listeners {
-            while self.tries_left > 0 && open.is_ready(now, admission, pressed) {
+            let entrance = Entrance {
+                now,
+                admission,
+                pressed,
+                registry: self.poll.registry(),
+            };
+            while self.tries_left > 0 && open.is_ready(&entrance) {
                 self.tries_left -= 1;
-                let Some(arrival) = open.accept(now, admission) else {
+                let Some(arrival) = open.accept(&entrance) else {
                     continue;
                 };
                 self.stats.connections.enter();

@@ -30,8 +30,20 @@ pub(crate) struct OpenListener {
     token: Token,
     ready: bool,
     rests_until: Option<Instant>,
+    /// Whether somebody is known to wait: an edge has told, and nobody was accepted since.
+    awaited: bool,
     /// Whether there was no descriptor left at the last look.
     starved: bool,
+}
+
+/// What a listener has to know before it lets somebody in.
+pub(crate) struct Entrance<'a> {
+    pub(crate) now: Instant,
+    pub(crate) admission: &'a Admission,
+    /// Whether no worker behind it has memory for more.
+    pub(crate) pressed: bool,
+    /// Where it is registered.
+    pub(crate) registry: &'a Registry,
 }
 
 impl OpenListener {
@@ -49,6 +61,7 @@ impl OpenListener {
             token,
             ready: true,
             rests_until: None,
+            awaited: false,
             starved: false,
         })
     }
@@ -63,6 +76,7 @@ impl OpenListener {
 
     /// The poll has told of connections.
     pub(crate) fn note_ready(&mut self) {
+        self.awaited = true;
         self.ready = self.rests_until.is_none();
     }
 
@@ -76,18 +90,15 @@ impl OpenListener {
 
     /// Whether a try may find a connection that may come in; ends a rest whose time has come, and begins one
     /// where connections are to wait in the backlog.
-    ///
-    /// `pressed` says that no worker behind it has memory for more.
-    pub(crate) fn is_ready(&mut self, now: Instant, admission: &Admission, pressed: bool) -> bool {
+    pub(crate) fn is_ready(&mut self, entrance: &Entrance<'_>) -> bool {
+        let now = entrance.now;
         if self.rests_until.is_some_and(|until| now >= until) {
             (self.rests_until, self.ready) = (None, true);
         }
-        if self.ready {
-            let wait = if pressed {
-                ROOM_LOOK
-            } else {
-                self.wait(now, admission)
-            };
+        if self.ready && self.has_to_wait_for_room(entrance) {
+            self.wait_for_room(entrance);
+        } else if self.ready {
+            let wait = self.service().accept_wait(now);
             if !wait.is_zero() {
                 self.rest(now + wait);
             }
@@ -95,14 +106,27 @@ impl OpenListener {
         self.ready
     }
 
-    /// How long whoever comes has to wait unaccepted.
-    fn wait(&self, now: Instant, admission: &Admission) -> Duration {
+    fn has_to_wait_for_room(&self, entrance: &Entrance<'_>) -> bool {
         let service = self.service();
-        if service.options.overflow == Overflow::Wait && !admission.has_room(service) {
-            admission.note_waiting();
-            return ROOM_LOOK;
+        let waits = service.options.overflow == Overflow::Wait;
+        entrance.pressed || (waits && !entrance.admission.has_room(service))
+    }
+
+    /// Accepts nobody until there is room. Where nobody is known to wait, asks the poll for a new edge instead of
+    /// looking for room again and again.
+    fn wait_for_room(&mut self, entrance: &Entrance<'_>) {
+        if self.awaited {
+            entrance.admission.note_waiting();
+            return self.rest(entrance.now + ROOM_LOOK);
         }
-        service.accept_wait(now)
+        self.ready = false;
+        if self
+            .listener
+            .reregister(entrance.registry, self.token)
+            .is_err()
+        {
+            self.rest(entrance.now + ROOM_LOOK);
+        }
     }
 
     fn rest(&mut self, until: Instant) {
@@ -112,14 +136,11 @@ impl OpenListener {
 
     /// One try: a connection that is let in and counted, or nothing; [`is_ready`](Self::is_ready) tells whether
     /// another try is worth it.
-    pub(crate) fn accept(
-        &mut self,
-        now: Instant,
-        admission: &Admission,
-    ) -> Option<Arrival<Stream>> {
+    pub(crate) fn accept(&mut self, entrance: &Entrance<'_>) -> Option<Arrival<Stream>> {
+        let (now, admission) = (entrance.now, entrance.admission);
         match self.listener.accept(&self.service().options) {
             Ok((stream, peer)) => {
-                self.starved = false;
+                (self.starved, self.awaited) = (false, false);
                 self.let_in(stream, peer, now, admission)
             }
             Err(error) => {
@@ -164,7 +185,7 @@ impl OpenListener {
     fn note_error(&mut self, error: &io::Error, now: Instant, admission: &Admission) {
         let kind = AcceptError::of(error);
         match kind {
-            AcceptError::Nobody => self.ready = false,
+            AcceptError::Nobody => (self.ready, self.awaited) = (false, false),
             AcceptError::Interrupted => {}
             AcceptError::OfOneConnection => admission.note_error(error, kind.advice()),
             AcceptError::OfTheSystem => {
@@ -209,17 +230,35 @@ impl OpenListener {
 
 #[cfg(test)]
 mod tests {
-    use mio::Poll;
+    use std::net::TcpStream;
+
+    use mio::{Events, Poll};
 
     use super::super::socket::Bound;
     use super::*;
-    use crate::address::IntoPlace;
+    use crate::address::{IntoPlace, Place};
     use crate::clock::Clock;
     use crate::options::Options;
 
+    fn is_ready(open: &mut OpenListener, now: Instant, admission: &Admission, poll: &Poll) -> bool {
+        open.is_ready(&at(now, admission, poll))
+    }
+
+    fn at<'a>(now: Instant, admission: &'a Admission, poll: &'a Poll) -> Entrance<'a> {
+        Entrance {
+            now,
+            admission,
+            pressed: false,
+            registry: poll.registry(),
+        }
+    }
+
     fn open() -> (OpenListener, Admission, Poll) {
+        open_with(Options::default())
+    }
+
+    fn open_with(options: Options) -> (OpenListener, Admission, Poll) {
         let poll = Poll::new().expect("a descriptor");
-        let options = Options::default();
         let place = "127.0.0.1:0".into_place().expect("an address");
         let bound = Bound::new(&place, &options).expect("a free port");
         let service = Service::new(Box::new(|_| unreachable!("nobody connects")), options);
@@ -231,7 +270,7 @@ mod tests {
 
     #[test]
     fn it_rests_after_an_error_that_another_try_would_not_cure() {
-        let (mut open, admission, _poll) = open();
+        let (mut open, admission, poll) = open();
         let start = Instant::START;
         let errors = [
             io::ErrorKind::Other,
@@ -240,10 +279,13 @@ mod tests {
         ];
         for (n, kind) in errors.into_iter().enumerate() {
             let now = start + u32::try_from(n).expect("few") * ACCEPT_BACKOFF;
-            assert!(open.is_ready(now, &admission, false), "the rest has an end");
+            assert!(
+                is_ready(&mut open, now, &admission, &poll),
+                "the rest has an end"
+            );
             open.note_error(&kind.into(), now, &admission);
             open.note_ready();
-            assert!(!open.is_ready(now, &admission, false), "{kind:?}");
+            assert!(!is_ready(&mut open, now, &admission, &poll), "{kind:?}");
             assert_eq!(open.timeout(now), Some(ACCEPT_BACKOFF));
         }
         assert_eq!(
@@ -257,7 +299,7 @@ mod tests {
 
     #[test]
     fn it_goes_on_after_an_error_of_one_connection_until_there_is_none() {
-        let (mut open, admission, _poll) = open();
+        let (mut open, admission, poll) = open();
         open.note_error(
             &io::ErrorKind::ConnectionAborted.into(),
             Instant::START,
@@ -268,11 +310,78 @@ mod tests {
             Instant::START,
             &admission,
         );
-        assert!(open.is_ready(Instant::START, &admission, false));
-        assert!(open.accept(Instant::START, &admission).is_none());
+        assert!(is_ready(&mut open, Instant::START, &admission, &poll));
         assert!(
-            !open.is_ready(Instant::START, &admission, false),
+            open.accept(&at(Instant::START, &admission, &poll))
+                .is_none()
+        );
+        assert!(
+            !is_ready(&mut open, Instant::START, &admission, &poll),
             "nobody has connected"
+        );
+    }
+
+    /// Whether the poll tells of the listener, of which it is known whether it should.
+    fn tells(poll: &mut Poll, expected: bool) -> bool {
+        let patience = if expected { 10_000 } else { 0 };
+        let mut events = Events::with_capacity(4);
+        poll.poll(&mut events, Some(Duration::from_millis(patience)))
+            .expect("a poll");
+        !events.is_empty()
+    }
+
+    #[test]
+    fn it_looks_for_room_only_while_somebody_waits() {
+        let (mut open, admission, mut poll) = open_with(Options {
+            overflow: Overflow::Wait,
+            connections_max: Some(1),
+            ..Options::default()
+        });
+        let start = Instant::START;
+        let Place::Inet(address) = open.listener.place() else {
+            unreachable!("it listens on an address");
+        };
+        let _first = TcpStream::connect(address).expect("it listens");
+        assert!(tells(&mut poll, true));
+        open.note_ready();
+        assert!(is_ready(&mut open, start, &admission, &poll));
+        let inside = open
+            .accept(&at(start, &admission, &poll))
+            .expect("room for one");
+        // Full, and nobody there: it sleeps until the poll tells.
+        assert!(!is_ready(&mut open, start, &admission, &poll));
+        assert_eq!(open.timeout(start), None);
+        assert!(!tells(&mut poll, false));
+        let _second = TcpStream::connect(address).expect("it listens");
+        assert!(tells(&mut poll, true));
+        open.note_ready();
+        assert!(!is_ready(&mut open, start, &admission, &poll));
+        assert_eq!(open.timeout(start), Some(ROOM_LOOK));
+        inside.service.leave(&inside.peer);
+        let later = start + ROOM_LOOK;
+        assert!(is_ready(&mut open, later, &admission, &poll));
+        assert!(open.accept(&at(later, &admission, &poll)).is_some());
+    }
+
+    #[test]
+    fn who_waits_already_when_it_fills_is_told_of_once_more() {
+        let (mut open, admission, mut poll) = open_with(Options {
+            overflow: Overflow::Wait,
+            connections_max: Some(1),
+            ..Options::default()
+        });
+        let Place::Inet(address) = open.listener.place() else {
+            unreachable!("it listens on an address");
+        };
+        let _both = [(); 2].map(|()| TcpStream::connect(address).expect("it listens"));
+        assert!(tells(&mut poll, true));
+        open.note_ready();
+        let entrance = at(Instant::START, &admission, &poll);
+        assert!(open.is_ready(&entrance) && open.accept(&entrance).is_some());
+        assert!(!open.is_ready(&entrance));
+        assert!(
+            tells(&mut poll, true),
+            "the second was in the same edge as the first"
         );
     }
 }

@@ -428,6 +428,26 @@ impl Listener {
         }
     }
 
+    /// Asks for an edge, now where somebody waits, or when the next comes.
+    pub(crate) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE;
+        match &mut self.socket {
+            ListenSocket::Tcp(listener, _) => registry.reregister(listener, token, interest),
+            #[cfg(unix)]
+            ListenSocket::Unix(listener) => registry.reregister(listener, token, interest),
+        }
+    }
+
+    /// Where it listens, on an address.
+    #[cfg(test)]
+    pub(super) fn place(&self) -> Place {
+        match &self.socket {
+            ListenSocket::Tcp(_, address) => Place::Inet(*address),
+            #[cfg(unix)]
+            ListenSocket::Unix(_) => unreachable!("no test asks"),
+        }
+    }
+
     pub(crate) fn deregister(&mut self, registry: &Registry) {
         let _ = match &mut self.socket {
             ListenSocket::Tcp(listener, _) => registry.deregister(listener),
