@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use bytes::Bytes;
+use netwheel::limits::{ConnectionLimits, WorkerLimits};
 use netwheel::{
     Client, Clock, CloseReason, HasPipeline, Overflow, Pipeline, Reactor, RunningServer, Server,
 };
@@ -191,4 +193,60 @@ fn connections_come_no_faster_than_their_rate() {
         assert!(took >= least, "{took:?}");
         assert_eq!(server.stats().refused, 0);
     }
+}
+
+const HELD: usize = 4 << 20;
+
+/// Workers whose connections may hold 4 MiB together, and a peer for whom nearly all of it waits.
+fn pressed(workers: usize, reuse_port: bool) -> (RunningServer, TcpStream, TcpStream) {
+    const PIECE: &[u8] = &[0; 64 << 10];
+    let mut worker = WorkerLimits::default();
+    worker.worker_bytes_max = HELD;
+    let mut limits = ConnectionLimits::default();
+    limits.output_bytes_max = HELD;
+    let server = Server::new()
+        .reactor(Reactor::builder().workers(workers).limits(worker))
+        .limits(limits)
+        .reuse_port(reuse_port)
+        .send_buffer_bytes(16 << 10)
+        .pipeline(|_| {
+            Pipeline::raw().handle(|cx, bytes: Bytes| match &bytes[..] {
+                b"much" => (0..HELD / PIECE.len()).try_for_each(|_| cx.write(PIECE.into())),
+                _ => cx.write(bytes),
+            })
+        })
+        .listen(any_port())
+        .unwrap()
+        .start()
+        .unwrap();
+    let (inside, mut large) = (dial(server.address()), dial(server.address()));
+    assert_eq!(ask(&inside, b"x"), b"x");
+    large.write_all(b"much").unwrap();
+    eventually("much is held", || server.stats().held_bytes > 3 << 20);
+    (server, inside, large)
+}
+
+#[test]
+fn a_worker_that_holds_too_much_lets_nobody_in_until_it_holds_less() {
+    for reuse_port in [false, true] {
+        let (server, inside, large) = pressed(1, reuse_port);
+        let mut newcomer = dial(server.address());
+        newcomer.write_all(b"later").unwrap();
+        assert_eq!(ask(&inside, b"y"), b"y", "who holds little is served");
+        assert_eq!(server.stats().accepted, 2, "the newcomer waits");
+        drop(large);
+        assert_eq!(crate::util::read(&newcomer, 5), b"later");
+        eventually("the memory is free", || server.stats().held_bytes == 0);
+        assert_eq!(server.stats().refused, 0);
+    }
+}
+
+#[test]
+fn newcomers_go_to_a_worker_that_has_memory_for_them() {
+    let (server, _inside, _large) = pressed(2, false);
+    let newcomers: Vec<_> = (0..6).map(|_| dial(server.address())).collect();
+    for newcomer in &newcomers {
+        assert_eq!(ask(newcomer, b"x"), b"x");
+    }
+    assert!(server.stats().held_bytes > 3 << 20);
 }

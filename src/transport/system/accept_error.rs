@@ -66,7 +66,7 @@ impl AcceptError {
     pub(super) const fn advice(self) -> &'static str {
         match self {
             Self::NoDescriptor => {
-                "; raise the limit with `ulimit -n`, or lower connections_max below it"
+                "; raise the limit (`ulimit -n`; of the whole system, fs.file-max), or lower connections_max below it"
             }
             Self::OfTheSystem => "; the listener rests and tries again",
             Self::Nobody | Self::Interrupted | Self::OfOneConnection => "",
