@@ -508,6 +508,7 @@ impl<D: Driver> Worker<D> {
                 key,
             });
         }
+        self.pressure.weigh(entry);
         match (entry.phase, entry.connection.fate()) {
             // Its handler has been told already; only the socket is left.
             (Phase::Lingering(_), _) => return,
@@ -524,7 +525,6 @@ impl<D: Driver> Worker<D> {
             entry.in_ready = true;
             self.ready.push_back(key);
         }
-        self.pressure.weigh(entry);
         if let Some(at) = entry.connection.next_timeout()
             && entry.timer.is_none_or(|(_, armed)| at < armed)
         {
