@@ -11,14 +11,14 @@ use crate::id::Key;
 use crate::transport::driver::Driver;
 use crate::transport::entry::Phase;
 
-/// Slots looked at for one newcomer; the next search goes on behind them. With more connections it is the longest
-/// idle of these that goes, which is idle enough.
-const SLOTS_LOOKED_AT: usize = 256;
+/// Connections looked at for one newcomer; the next search goes on behind them. With more it is the longest idle of
+/// these that goes, which is idle enough.
+const LOOKED_AT: usize = 256;
 
 impl<D: Driver> Worker<D> {
     /// Closes the longest idle connection of `service`; `false` where none is idle.
     pub(super) fn evict_idle(&mut self, service: &Arc<Service>) -> bool {
-        let looked_at = self.slots.keys_among(self.evict_from, SLOTS_LOOKED_AT);
+        let looked_at = self.slots.keys_from(self.evict_from).take(LOOKED_AT);
         let keys: Vec<Key> = looked_at.collect();
         self.evict_from = keys.last().map_or(0, |last| last.slot as usize + 1);
         let mut idle: Vec<(Duration, Key)> = Vec::new();
