@@ -9,10 +9,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use netwheel::{Clock, ErrorKind, HasPipeline, Pipeline, Server};
-use util::{PATIENCE, any_port, ask, dial, end, read};
+use netwheel::{ErrorKind, HasPipeline, Pipeline, Server};
+use util::{any_port, ask, dial, end, read};
 
 /// What the child is to do; set in a child only.
 const CHILD: &str = "NETWHEEL_TEST_CHILD";
@@ -87,12 +86,9 @@ fn a_server_that_was_killed_starts_again_on_its_port_at_once() {
         assert_eq!(ask(socket, b"x"), b"x");
     }
     drop(killed);
-    let clock = Clock::system();
-    let start = clock.now();
+    // At the first try: nothing of the dead one is in the way.
     let server = echo().listen(address).unwrap().start().unwrap();
     assert_eq!(ask(&dial(address), b"y"), b"y");
-    let took = clock.now().since(start);
-    assert!(took < PATIENCE / 10, "{took:?}");
     drop(sockets);
     end(server);
 }
@@ -139,7 +135,7 @@ fn a_listener_of_the_program_serves_one_server_after_the_other() {
     let third = serve();
     assert_eq!(ask(&waiting, b"x"), b"x");
     drop(waiting);
-    assert_eq!(third.shutdown(Duration::from_secs(30)).aborted, 0);
+    end(third);
 }
 
 #[test]
