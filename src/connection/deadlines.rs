@@ -61,15 +61,15 @@ impl Connection {
     /// A frame is under way: looks at its age when that may be too much, unless it looks already.
     #[inline]
     pub(super) fn watch_frame(&mut self, turn: &Turn) {
-        if !self.state.frame_watched {
-            self.state.frame_watched = true;
+        if !self.state.pulse.watched {
+            self.state.pulse.watched = true;
             self.arm(turn, self.state.options.limits.frame_timeout, Due::Frame);
         }
     }
 
     /// Ends a connection whose peer has begun a frame and not finished it in time.
     pub(super) fn check_frame(&mut self, turn: &Turn) {
-        self.state.frame_watched = false;
+        self.state.pulse.watched = false;
         // Where nothing more is read, the frame will never be whole, and something else ends the connection.
         let is_read = !self.eof && self.state.closing == Closing::No;
         let (true, Some(age)) = (is_read, self.state.pulse.frame_age(turn.now)) else {
@@ -87,7 +87,7 @@ impl Connection {
         if left.is_zero() {
             return self.cut_off(CloseReason::FrameTimeout);
         }
-        self.state.frame_watched = true;
+        self.state.pulse.watched = true;
         self.arm(turn, left.max(LOOK_MIN), Due::Frame);
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Pulse {
     frame: Stamp,
     /// Whether the last bytes that arrived are not a whole frame yet.
     mid_frame: bool,
+    /// Whether a look at the age of a frame is armed. It stands here, where it takes no room of its own.
+    pub(crate) watched: bool,
 }
 
 impl Pulse {

@@ -86,8 +86,6 @@ pub(crate) struct State {
     pub(crate) flush_now: bool,
     /// Whether the write-stall deadline is armed.
     pub(crate) stall_armed: bool,
-    /// Whether a look at the age of a frame is armed.
-    pub(crate) frame_watched: bool,
     /// Whether more has been written than the valve lets pass, so that the rest waits.
     pub(crate) output_held: bool,
     pub(crate) pulse: Pulse,
@@ -139,7 +137,6 @@ impl State {
             outbound: false,
             flush_now: false,
             stall_armed: false,
-            frame_watched: false,
             output_held: false,
             pulse: Pulse::default(),
             owner_next: 1,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use log::warn;
@@ -28,6 +28,8 @@ pub(crate) struct Admission {
     stats: AcceptStats,
     log: Mutex<Repeated>,
     reserve: Mutex<Reserve>,
+    /// Whether the descriptor is given up at the moment, or somebody was faster to take it.
+    reserve_lost: AtomicBool,
 }
 
 impl Admission {
@@ -43,6 +45,7 @@ impl Admission {
             stats: AcceptStats::default(),
             log: Mutex::default(),
             reserve: Mutex::new(Reserve::new()),
+            reserve_lost: AtomicBool::new(false),
         }
     }
 
@@ -100,7 +103,23 @@ impl Admission {
 
     /// Calls with one descriptor more than there was, if it can be had.
     pub(super) fn with_reserve(&self, call: impl FnOnce()) {
-        lock(&self.reserve).spend(call);
+        let mut reserve = lock(&self.reserve);
+        // Before it is given up: whoever accepts with it sees this, and waits for the lock.
+        self.reserve_lost.store(true, Ordering::SeqCst);
+        let is_back = reserve.spend(call);
+        self.reserve_lost.store(!is_back, Ordering::SeqCst);
+    }
+
+    /// Whether the descriptor in reserve is there. Where another thread took it for a connection it is taken back
+    /// as soon as one is free.
+    pub(super) fn has_reserve(&self) -> bool {
+        if !self.reserve_lost.load(Ordering::SeqCst) {
+            return true;
+        }
+        let mut reserve = lock(&self.reserve);
+        let is_back = reserve.refill();
+        self.reserve_lost.store(!is_back, Ordering::SeqCst);
+        is_back
     }
 
     pub(crate) fn note_panic(&self, what: &str) {

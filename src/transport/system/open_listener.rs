@@ -18,6 +18,7 @@ use crate::transport::Arrival;
 
 /// Time between two looks for room, while connections wait in the backlog for it.
 const ROOM_LOOK: Duration = Duration::from_millis(10);
+const NO_DESCRIPTOR: &str = "no descriptor is left";
 
 /// A listener that is served, and whether it has connections.
 ///
@@ -161,7 +162,9 @@ impl OpenListener {
         let service = self.service();
         service.note_accepted(now);
         let (full, overflow) = (!admission.has_room(service), service.options.overflow);
-        let refused = if full && overflow == Overflow::Refuse {
+        let refused = if !admission.has_reserve() {
+            Some(NO_DESCRIPTOR)
+        } else if full && overflow == Overflow::Refuse {
             Some(NO_ROOM)
         } else if !service.admit(&peer) {
             Some("its address has as many as connections_per_address_max allows")
@@ -171,6 +174,8 @@ impl OpenListener {
         if let Some(why) = refused {
             admission.note_refused(why);
             stream.reset();
+            // Its descriptor may be the one in reserve, without which nobody else could be told.
+            admission.has_reserve();
             return None;
         }
         Some(Arrival {
@@ -212,7 +217,7 @@ impl OpenListener {
                 let Ok((stream, _)) = listener.accept(options) else {
                     return;
                 };
-                admission.note_refused("no descriptor is left");
+                admission.note_refused(NO_DESCRIPTOR);
                 stream.reset();
             }
         });

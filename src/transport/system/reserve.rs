@@ -14,20 +14,23 @@ impl Reserve {
     }
 
     /// Gives the descriptor up for the time of `call`, and takes it back; nothing is called where there is
-    /// none. Another thread may be faster to take it: then the next call finds none, until one is free.
-    pub(super) fn spend(&mut self, call: impl FnOnce()) {
-        self.refill();
-        if self.0.take().is_some() {
+    /// none. Answers whether it is there again: another thread may be faster to take it.
+    pub(super) fn spend(&mut self, call: impl FnOnce()) -> bool {
+        if self.refill() {
+            self.0 = None;
             call();
-            self.refill();
         }
+        self.refill()
     }
 
+    /// Takes a descriptor, unless there is one; answers whether there is.
+    ///
     /// On Windows nothing has that name, and no reserve is needed: descriptors have no low limit there.
-    fn refill(&mut self) {
+    pub(super) fn refill(&mut self) -> bool {
         if self.0.is_none() {
             self.0 = File::open("/dev/null").ok();
         }
+        self.0.is_some()
     }
 }
 
@@ -40,8 +43,7 @@ mod tests {
         let mut reserve = Reserve::new();
         let mut calls = 0;
         for _ in 0..3 {
-            reserve.spend(|| calls += 1);
-            assert!(reserve.0.is_some());
+            assert!(reserve.spend(|| calls += 1));
         }
         assert_eq!(calls, 3);
     }
