@@ -39,11 +39,11 @@ pub enum CloseReason {
     HandshakeTimeout,
     /// A frame was begun and not finished within its deadline.
     FrameTimeout,
-    /// Bytes waited for the peer to read and none left within the deadline.
+    /// Bytes waited for the peer to read and none left within the deadline, or too few.
     WriteStall,
     /// The peer sent what the protocol does not allow.
     ProtocolError,
-    /// A limit was passed: frame, queue, memory.
+    /// A limit was passed: frame, queue, memory; or an idle connection made way for another.
     OverLimit,
     /// The connection was not let in, or a connect was refused.
     Refused,

@@ -75,6 +75,7 @@ pub use id::ConnectionId;
 pub use inspection::{ConnectionInfo, ConnectionPhase};
 pub use metrics::{Metrics, WorkerMetrics};
 pub use net::{Net, ShutdownReport};
+pub use options::Overflow;
 pub use pipeline::{
     AnyPipeline, Attributes, Context, Edits, Event, Filter, Flow, Handler, Inbound, LaneContext,
     Pipeline, PipelineBuilder, PoolHandler, Stage, TimerKey,

@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
+#[cfg(test)]
+mod finite;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -39,6 +42,11 @@ pub const BROADCAST_BYTES_MAX: usize = 8 * MIB;
 /// Bytes of broadcasts that a worker takes up in one turn: what a member that keeps up always has room for,
 /// and a turn stays short.
 pub const BROADCAST_BYTES_PER_TURN: usize = 64 * KIB;
+/// Bytes that the connections of one worker hold together: what has arrived and is not a whole message yet, what
+/// waits to leave, what handles have sent. Five hundred connections at their own bound; a shared message counts for
+/// each of them. From three quarters of it on nobody new is let in and the largest are not read; above it the
+/// largest are closed.
+pub const WORKER_BYTES_MAX: usize = 512 * MIB;
 /// Output above which a connection is not writable and, unless told otherwise, is not read (Netty).
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
 /// Output below which a connection is writable again (Netty: 32 KiB).
@@ -58,7 +66,8 @@ pub const ACCEPT_BATCH: usize = 64;
 pub const BACKLOG: i32 = 1024;
 /// Connections of one reactor; the descriptor limit less [`DESCRIPTORS_RESERVED`] where that is less (NATS).
 pub const CONNECTIONS_MAX: usize = 65_536;
-/// Descriptors left for everything that is not a connection: polls, listeners, logs, the program's own.
+/// Descriptors left for everything that is not a connection: polls, listeners, logs, the program's own. Where there
+/// are few, half of them.
 pub const DESCRIPTORS_RESERVED: usize = 64;
 /// Bytes of one frame's message, checked before memory grows: enough for any message that is not a file.
 pub const FRAME_BYTES_MAX: usize = MIB;
@@ -83,6 +92,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time without progress while bytes wait for the peer (NATS).
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time in which a peer to whom more than the high water mark waits must take as much as may wait
+/// ([`OUTPUT_BYTES_MAX`]), unless it catches up to the low one: whoever takes a byte now and then is stalled by
+/// no other measure (Redis: 60 s above its soft bound).
+pub const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time that a connection which was closed after its last byte waits for the peer's FIN: a close with
 /// unread bytes sends RST, which may destroy the last answer on its way (nginx's lingering close).
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -181,6 +194,10 @@ pub struct ConnectionLimits {
     pub output_bytes_max: usize,
     /// See [`WRITE_STALL_TIMEOUT`].
     pub write_stall_timeout: Duration,
+    /// See [`SLOW_READER_TIMEOUT`]. Output that a [`Traffic`](crate::stages::Traffic) holds back is not counted.
+    pub slow_reader_timeout: Duration,
+    /// See [`FRAME_TIMEOUT`]. Time in which our side does not read does not count; raw bytes are always whole.
+    pub frame_timeout: Duration,
     /// See [`LINGER_TIMEOUT`].
     pub linger_timeout: Duration,
     /// See [`LINGER_BYTES_MAX`].
@@ -200,12 +217,9 @@ impl ConnectionLimits {
                 "low_water_bytes is {low}, above high_water_bytes, {high}; set it to at most that"
             )));
         }
-        if self.write_stall_timeout.is_zero() {
-            let text = "write_stall_timeout is zero, which closes every connection whose peer is not faster \
-                than we are; set a time, or Duration::MAX to wait for ever";
-            return Err(senseless(text));
-        }
-        Ok(())
+        not_zero("write_stall_timeout", self.write_stall_timeout)?;
+        not_zero("slow_reader_timeout", self.slow_reader_timeout)?;
+        not_zero("frame_timeout", self.frame_timeout)
     }
 
     pub(crate) const fn output_room(&self) -> OutputRoom {
@@ -251,6 +265,8 @@ impl Default for ConnectionLimits {
             low_water_bytes: LOW_WATER_BYTES,
             output_bytes_max: OUTPUT_BYTES_MAX,
             write_stall_timeout: WRITE_STALL_TIMEOUT,
+            slow_reader_timeout: SLOW_READER_TIMEOUT,
+            frame_timeout: FRAME_TIMEOUT,
             linger_timeout: LINGER_TIMEOUT,
             linger_bytes_max: LINGER_BYTES_MAX,
         }
@@ -323,6 +339,8 @@ pub struct WorkerLimits {
     pub mailbox_messages_max: usize,
     /// See [`TIMERS_PER_TURN`].
     pub timers_per_turn: usize,
+    /// See [`WORKER_BYTES_MAX`].
+    pub worker_bytes_max: usize,
     /// See [`BROADCAST_BYTES_MAX`].
     pub broadcast_bytes_max: usize,
     /// See [`BROADCAST_BYTES_PER_TURN`].
@@ -356,6 +374,7 @@ impl WorkerLimits {
         at_least_one("mailbox_commands_per_turn", self.mailbox_commands_per_turn)?;
         at_least_one("mailbox_messages_max", self.mailbox_messages_max)?;
         at_least_one("timers_per_turn", self.timers_per_turn)?;
+        at_least_one("worker_bytes_max", self.worker_bytes_max)?;
         at_least_one("broadcast_bytes_max", self.broadcast_bytes_max)?;
         at_least_one("broadcast_bytes_per_turn", self.broadcast_bytes_per_turn)?;
         if self.turn_warn.is_zero() || self.turn_error.is_zero() {
@@ -386,6 +405,17 @@ fn at_most(name: &str, value: usize, max: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a deadline that has passed before anybody could meet it.
+fn not_zero(name: &str, time: Duration) -> Result<(), Error> {
+    if time.is_zero() {
+        return Err(senseless(format!(
+            "{name} is zero, which closes every connection whose peer is not faster than we are; \
+             set a time, or Duration::MAX to wait for ever"
+        )));
+    }
+    Ok(())
+}
+
 fn senseless(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, text)
 }
@@ -398,6 +428,7 @@ impl Default for WorkerLimits {
             mailbox_commands_per_turn: MAILBOX_COMMANDS_PER_TURN,
             mailbox_messages_max: MAILBOX_MESSAGES_MAX,
             timers_per_turn: TIMERS_PER_TURN,
+            worker_bytes_max: WORKER_BYTES_MAX,
             broadcast_bytes_max: BROADCAST_BYTES_MAX,
             broadcast_bytes_per_turn: BROADCAST_BYTES_PER_TURN,
             busy_poll: Duration::ZERO,
@@ -417,7 +448,7 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_connection_is_checked() {
-        let spoils: [Spoil<ConnectionLimits>; 6] = [
+        let spoils: [Spoil<ConnectionLimits>; 8] = [
             ("reads_per_turn", |limits| limits.reads_per_turn = 0),
             ("read_bytes_per_turn", |limits| {
                 limits.read_bytes_per_turn = 0
@@ -431,6 +462,12 @@ mod tests {
             ("output_bytes_max", |limits| limits.output_bytes_max = 0),
             ("write_stall_timeout", |limits| {
                 limits.write_stall_timeout = Duration::ZERO
+            }),
+            ("slow_reader_timeout", |limits| {
+                limits.slow_reader_timeout = Duration::ZERO
+            }),
+            ("frame_timeout", |limits| {
+                limits.frame_timeout = Duration::ZERO
             }),
         ];
         for (name, spoil) in spoils {
@@ -446,6 +483,8 @@ mod tests {
             low_water_bytes: 0,
             output_bytes_max: 1,
             write_stall_timeout: Duration::MAX,
+            slow_reader_timeout: Duration::MAX,
+            frame_timeout: Duration::MAX,
             linger_timeout: Duration::ZERO,
             linger_bytes_max: 0,
         };
@@ -480,7 +519,8 @@ mod tests {
 
     #[test]
     fn every_limit_of_a_worker_is_checked() {
-        let spoils: [Spoil<WorkerLimits>; 11] = [
+        let spoils: [Spoil<WorkerLimits>; 12] = [
+            ("worker_bytes_max", |limits| limits.worker_bytes_max = 0),
             ("broadcast_bytes_max", |limits| {
                 limits.broadcast_bytes_max = 0
             }),
@@ -516,6 +556,7 @@ mod tests {
             mailbox_commands_per_turn: 1,
             mailbox_messages_max: 1,
             timers_per_turn: 1,
+            worker_bytes_max: 1,
             broadcast_bytes_max: 1,
             broadcast_bytes_per_turn: 1,
             busy_poll: Duration::ZERO,

@@ -87,8 +87,9 @@ impl ReactorBuilder {
     }
 
     /// Connections over all workers; by default [`CONNECTIONS_MAX`], or what the descriptor limit allows
-    /// ([`DESCRIPTORS_RESERVED`] are left for the rest of the program). More are closed as they are
-    /// accepted, or not dialled, and counted as [`refused`](Stats::refused). Threads that let in at the
+    /// ([`DESCRIPTORS_RESERVED`], but at most half, are left for the rest of the program). More are reset as they are
+    /// accepted, or not dialled, and counted as [`refused`](Stats::refused), unless their server says otherwise
+    /// ([`Server::overflow`](crate::Server::overflow)). Threads that let in at the
     /// same moment may each pass it by one.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
@@ -190,7 +191,8 @@ impl ReactorBuilder {
         let admission = Arc::new(Admission::new(
             clock.clone(),
             workers.stats(),
-            self.connections_max.unwrap_or_else(connections_default),
+            self.connections_max
+                .map_or_else(connections_default, checked_connections),
         ));
         let (schedule, resolver) = (Arc::new(Schedule::new()), Resolver::new(clock.clone()));
         let doors = workers.doors.clone();
@@ -242,12 +244,25 @@ fn connections_default() -> usize {
     let Some(limit) = descriptor_limit() else {
         return CONNECTIONS_MAX;
     };
-    let room = limit.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    let room = (limit - DESCRIPTORS_RESERVED.min(limit / 2)).max(1);
     if room < CONNECTIONS_MAX {
         warn!(target: "netwheel::reactor",
             "the descriptor limit of {limit} allows {room} connections; raise it with `ulimit -n`");
     }
     room.min(CONNECTIONS_MAX)
+}
+
+/// The bound that the program has set; says so when there are too few descriptors for it.
+fn checked_connections(max: usize) -> usize {
+    if let Some(limit) = descriptor_limit()
+        && limit < max.saturating_add(DESCRIPTORS_RESERVED)
+    {
+        let needed = max.saturating_add(DESCRIPTORS_RESERVED);
+        warn!(target: "netwheel::reactor",
+            "connections_max is {max}, but the descriptor limit is {limit}; raise it with `ulimit -n {needed}`, \
+             or lower connections_max");
+    }
+    max
 }
 
 /// The workers started so far. Unless they are kept, they end again: a reactor starts whole or not at all.
@@ -669,6 +684,23 @@ pub(crate) fn bind(at: &Place, options: &Options) -> Result<Box<dyn Listening>, 
     Ok(Box::new(Bound::new(at, options)?))
 }
 
+/// Serves a socket that listens already.
+#[cfg(unix)]
+pub(crate) fn adopt(
+    listener: std::os::fd::OwnedFd,
+    options: &Options,
+) -> Result<Box<dyn Listening>, Error> {
+    Ok(Box::new(crate::transport::system::adopt(
+        listener, options,
+    )?))
+}
+
+/// The listeners that the process was started with.
+#[cfg(unix)]
+pub(crate) fn take_handed_over() -> Result<Vec<std::os::fd::OwnedFd>, Error> {
+    crate::transport::system::take_handed_over()
+}
+
 impl Listening for Bound {
     fn place(&self) -> &Place {
         Self::place(self)
@@ -708,7 +740,7 @@ impl Network for System {
     }
 
     fn connect(&self, to: &Place, service: &Arc<Service>, timeout: Duration) -> Result<(), Error> {
-        if !self.admission.admits() {
+        if !self.admission.admits_dialled() {
             let max = self.admission.connections_max();
             let text =
                 format!("the reactor has {max} connections, the most it may; close some first");
@@ -724,10 +756,11 @@ impl Network for System {
             peer,
             service: Arc::clone(service),
             connect_timeout: Some(timeout),
+            evicts: false,
         };
         hand_in(door, Inbound::Socket(arrival)).inspect_err(|_| {
             door.stats.connections.leave();
-            service.leave();
+            service.leave(&peer);
         })
     }
 

@@ -1,5 +1,8 @@
 //! Servers: the builder most readers begin with.
 
+#[cfg(unix)]
+mod handed_over;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use crate::inspection::ConnectionInfo;
 use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::net::{Listening, Net, ShutdownReport};
-use crate::options::Options;
+use crate::options::{AcceptRate, Options, Overflow};
 use crate::pipeline::AnyPipeline;
 use crate::reactor::{self, Reactor, ReactorBuilder};
 use crate::stats::Stats;
@@ -242,6 +245,58 @@ impl<P> Server<P> {
     #[must_use]
     pub fn backlog(mut self, connections: i32) -> Self {
         self.options.backlog = connections;
+        self
+    }
+
+    /// Connections of this server at a time, over all its listeners; the reactor's bound
+    /// ([`ReactorBuilder::connections_max`]) unless set. What becomes of more, [`overflow`](Self::overflow) says.
+    ///
+    /// Threads that let in at the same moment may each pass it by one.
+    ///
+    /// ```
+    /// use netwheel::{Overflow, Pipeline, Server};
+    ///
+    /// let server = Server::new()
+    ///     .connections_max(10_000)
+    ///     .connections_per_address_max(100)
+    ///     .accept_rate(2_000, 500)
+    ///     .overflow(Overflow::EvictIdle)
+    ///     .pipeline(|_peer| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)));
+    /// # let _ = server;
+    /// ```
+    #[must_use]
+    pub fn connections_max(mut self, count: usize) -> Self {
+        self.options.connections_max = Some(count);
+        self
+    }
+
+    /// Connections of one IP address at a time; not bounded unless set. More are reset as they are accepted,
+    /// before a pipeline is made, and counted as [`refused`](Stats::refused).
+    ///
+    /// IPv4 mapped into IPv6 is IPv4; Unix sockets have no address and pass. Many users may share an address
+    /// (NAT). Cost: a lock and a look into a hash map at each start and end of a connection; nothing a message.
+    #[must_use]
+    pub fn connections_per_address_max(mut self, count: usize) -> Self {
+        self.options.connections_per_address_max = Some(count);
+        self
+    }
+
+    /// What becomes of a connection for which there is no room, in the server or in its reactor;
+    /// [`Overflow::Refuse`] unless set.
+    #[must_use]
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.options.overflow = overflow;
+        self
+    }
+
+    /// Accepts so many connections a second, over all listeners, and `burst` of them at once after a quiet time;
+    /// as fast as they come unless set. Those beyond wait in the backlog.
+    ///
+    /// Spreads the work of a whole crowd that comes back after an outage. Who waits is looked for once a millisecond, so
+    /// a burst below a thousandth of the rate makes it slower.
+    #[must_use]
+    pub fn accept_rate(mut self, per_second: u32, burst: u32) -> Self {
+        self.options.accept_rate = Some(AcceptRate { per_second, burst });
         self
     }
 

@@ -95,6 +95,14 @@ impl<T> Slots<T> {
         self.entries.get(self.slot_of(key)?)
     }
 
+    /// The key of every entry, in the order of the slots, from slot `first` on and round again.
+    pub(crate) fn keys_from(&self, first: usize) -> impl Iterator<Item = Key> {
+        let slots = self.generations.len();
+        let all = (0..slots).map(move |step| (first + step) % slots);
+        all.filter(|slot| self.entries.contains(*slot))
+            .map(|slot| key_of(&self.generations, slot))
+    }
+
     /// The key of every entry, in the order of the slots.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         self.entries
@@ -157,6 +165,24 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
+
+    #[test]
+    fn keys_come_from_any_slot_on_and_round_again() {
+        let mut slots = Slots::new();
+        let keys: Vec<Key> = (0..5).map(|n| slots.insert(n)).collect();
+        slots.remove(keys[0]);
+        slots.remove(keys[3]);
+        let from = |first| {
+            slots
+                .keys_from(first)
+                .map(|key| key.slot)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(from(0), [1, 2, 4]);
+        assert_eq!(from(2), [2, 4, 1]);
+        assert_eq!(from(5), [1, 2, 4]);
+        assert_eq!(Slots::<u8>::new().keys_from(7).count(), 0);
+    }
 
     #[test]
     fn a_value_is_built_with_the_key_that_finds_it() {

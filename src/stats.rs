@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Weak};
 
 pub(crate) use crate::counter::Counter;
@@ -20,6 +20,8 @@ use crate::whereabouts::Whereabouts;
 pub(crate) struct WorkerStats {
     pub(crate) accepted: Counter,
     pub(crate) connected: Counter,
+    /// Turned away when they had been handed over already.
+    pub(crate) refused: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) messages_in: Counter,
@@ -55,6 +57,10 @@ pub(crate) struct WorkerStats {
     pub(crate) closes: [Counter; CloseReason::ALL.len()],
     /// The pools that connections of the worker use, or have used.
     pools: Mutex<Vec<Weak<dyn Gauge>>>,
+    /// Bytes that its connections hold at this moment.
+    pub(crate) held_bytes: Counter,
+    /// Whether that is too much to let anybody in.
+    pressed: AtomicBool,
     /// Connections on the worker and on their way to it. Written by the acceptor too, hence not a [`Counter`].
     pub(crate) connections: Connections,
 }
@@ -71,6 +77,15 @@ pub(crate) trait Gauge: Send + Sync {
 }
 
 impl WorkerStats {
+    /// Whether the worker holds so much memory that it is to get no more connections.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_pressed(&self, pressed: bool) {
+        self.pressed.store(pressed, Ordering::Relaxed);
+    }
+
     /// Remembers a pool, for as long as it lives: once a connection, never once a message.
     pub(crate) fn know_pool(&self, pool: Weak<dyn Gauge>) {
         let mut pools = lock(&self.pools);
@@ -152,6 +167,8 @@ pub struct Stats {
     pub stale_events: u64,
     /// Timers armed at this moment.
     pub timers_live: u64,
+    /// Bytes that connections hold at this moment: arrived and not decoded, waiting to leave.
+    pub held_bytes: u64,
     /// Messages and jobs waiting or running, at this moment, in the pools that connections have used:
     /// all of a pool's, also where it serves others too.
     pub pool_queued: u64,
@@ -197,6 +214,7 @@ impl Stats {
     fn add_worker(&mut self, worker: &WorkerStats) {
         self.accepted += worker.accepted.value();
         self.connected += worker.connected.value();
+        self.refused += worker.refused.value();
         self.bytes_in += worker.bytes_in.value();
         self.bytes_out += worker.bytes_out.value();
         self.messages_in += worker.messages_in.value();
@@ -208,6 +226,7 @@ impl Stats {
         self.decode_errors += worker.decode_errors.value();
         self.stale_events += worker.stale_events.value();
         self.timers_live += worker.timers_live.value();
+        self.held_bytes += worker.held_bytes.value();
         self.panics += worker.panics.value() + worker.pool_panics.load(Ordering::Relaxed);
         self.loop_turns += worker.loop_turns.value();
         for (sum, counter) in self.closes.iter_mut().zip(&worker.closes) {
@@ -244,6 +263,7 @@ impl fmt::Display for Stats {
             ("accept_errors", self.accept_errors),
             ("stale_events", self.stale_events),
             ("timers_live", self.timers_live),
+            ("held_bytes", self.held_bytes),
             ("pool_queued", self.pool_queued),
             ("panics", self.panics),
             ("loop_turns", self.loop_turns),

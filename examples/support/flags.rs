@@ -21,6 +21,10 @@ pub(crate) struct ServerFlags {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) workers: usize,
 
+    /// Connections at a time; 0 means what the descriptor limit allows
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    connections_max: usize,
+
     /// How long SIGINT and SIGTERM wait for what is still being answered
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     drain_secs: u64,
@@ -45,7 +49,11 @@ pub(crate) struct ServerFlags {
 impl ServerFlags {
     /// The reactor that they describe.
     pub(crate) fn reactor(&self) -> ReactorBuilder {
-        self.spin.reactor(self.workers)
+        let reactor = self.spin.reactor(self.workers);
+        match self.connections_max {
+            0 => reactor,
+            count => reactor.connections_max(count),
+        }
     }
 
     /// The longest that a drain may take.

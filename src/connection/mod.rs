@@ -17,14 +17,18 @@
 //! ```
 
 mod broadcast;
+mod deadlines;
 mod filtered;
+mod holding;
+mod quota;
 mod sending;
 mod service;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use log::{debug, error};
+use log::error;
 
 use crate::address::Peer;
 use crate::buffer::Output;
@@ -34,9 +38,7 @@ use crate::id::ConnectionId;
 use crate::inspection::{ConnectionInfo, ConnectionPhase};
 use crate::options::Options;
 use crate::panics::{Panicked, contain};
-use crate::pipeline::{
-    AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn, Way,
-};
+use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, Pause, State, Turn, Way};
 
 use crate::whereabouts::Label;
 use filtered::Filters;
@@ -54,9 +56,6 @@ pub(crate) enum Fate {
     /// Close it at once.
     Broken(CloseReason),
 }
-
-/// The deadline of output that does not leave.
-const STALL: Due = Due::Close(CloseReason::WriteStall);
 
 /// A connection without its socket.
 pub(crate) struct Connection {
@@ -178,6 +177,16 @@ impl Connection {
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         !self.eof && !self.state.is_paused() && self.state.closing == Closing::No
+    }
+
+    /// How long nothing has arrived, where nobody waits for anything: no answer, no output, no end.
+    pub(crate) fn idle_time(&mut self, now: Instant) -> Option<Duration> {
+        let is_quiet = self.state.opened
+            && self.state.closing == Closing::No
+            && self.state.decoded
+            && !self.has_output()
+            && self.link.as_mut().is_some_and(|link| link.is_idle());
+        is_quiet.then(|| self.state.pulse.read_silence(now))
     }
 
     /// Whether something keeps the connection from being read, for now.
@@ -344,6 +353,7 @@ impl Connection {
             self.state.pulse.note_whole();
         } else {
             self.state.pulse.note_mid_frame(turn.stamp, left < before);
+            self.watch_frame(turn);
         }
     }
 
@@ -401,13 +411,11 @@ impl Connection {
                 break;
             };
             match due {
-                Due::Close(reason) => {
-                    debug!(target: "netwheel::connection", "{} {}: deadline passed: {reason}",
-                        self.state.id, self.state.peer().address);
-                    self.state.close(Closing::Now(reason));
-                }
+                Due::Close(reason) => self.cut_off(reason),
                 Due::Open(Way::In) => self.state.resume(Pause::SHAPED, turn.stamp),
                 Due::Open(Way::Out) => self.let_out(turn),
+                Due::Frame => self.check_frame(turn),
+                Due::Reader(since) => self.check_reader(turn, since),
                 Due::Tell(_) if self.state.failed => {}
                 Due::Tell(key) => {
                     self.run(turn, |link, state, turn| {
@@ -444,21 +452,6 @@ impl Connection {
         self.progress(turn);
     }
 
-    /// The write-stall deadline begins anew.
-    fn arm_stall(&mut self, turn: &Turn) {
-        self.state.stall_armed = true;
-        // Read anew: a long turn must not shorten it.
-        let at = turn.clock.now() + self.state.options.limits.write_stall_timeout;
-        self.state.timers.arm(at, OWNER_LIBRARY, STALL);
-    }
-
-    fn lift_stall(&mut self) {
-        if self.state.stall_armed {
-            self.state.stall_armed = false;
-            self.state.timers.cancel(OWNER_LIBRARY, STALL);
-        }
-    }
-
     /// The valve lets bytes pass again. Where the socket is still full, its deadline was lifted meanwhile.
     fn let_out(&mut self, turn: &Turn) {
         self.state.output_held = false;
@@ -476,6 +469,7 @@ impl Connection {
     fn cross_water_marks(&mut self, turn: &mut Turn) {
         if self.is_overfull() {
             self.state.above_high_water = true;
+            self.watch_reader(turn);
             if self.state.options.auto_pause {
                 self.state.pause(Pause::OUTPUT);
             }
@@ -494,7 +488,9 @@ impl Connection {
         // Where one write took a whole burst, nothing was above the mark before or after it.
         let owed = self.state.above_high_water || self.state.owes_writable.get();
         if owed && self.state.queued() <= low {
-            self.state.above_high_water = false;
+            if std::mem::take(&mut self.state.above_high_water) {
+                self.state.timers.cancel_reader();
+            }
             self.state.owes_writable.set(false);
             self.state.resume(Pause::OUTPUT, turn.stamp);
             self.tell(turn, Event::Writable);

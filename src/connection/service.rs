@@ -9,11 +9,14 @@ use std::time::Duration;
 use log::error;
 
 use crate::address::Peer;
+use crate::clock::Instant;
 use crate::limits::ConnectionLimits;
 use crate::options::Options;
 use crate::panics::{Panicked, contain};
 use crate::pipeline::AnyPipeline;
 use crate::sync::lock;
+
+use super::quota::Quota;
 
 pub(crate) type Factory = Box<dyn Fn(&Peer) -> AnyPipeline + Send + Sync>;
 
@@ -22,6 +25,7 @@ pub(crate) struct Service {
     /// Absent while it is dropped, and where there are no connections.
     factory: Option<Factory>,
     pub(crate) options: Arc<Options>,
+    quota: Quota,
     active: AtomicUsize,
     /// Listeners that are open, or on their way to whoever serves them.
     listeners: AtomicUsize,
@@ -45,6 +49,7 @@ impl Service {
     fn with(factory: Option<Factory>, options: Options) -> Arc<Self> {
         Arc::new(Self {
             factory,
+            quota: Quota::new(&options),
             options: Arc::new(options),
             active: AtomicUsize::new(0),
             listeners: AtomicUsize::new(0),
@@ -72,7 +77,33 @@ impl Service {
         self.active.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn leave(&self) {
+    /// Counts a connection in that was accepted; `false`, and nothing is counted, when its address has its fill.
+    pub(crate) fn admit(&self, peer: &Peer) -> bool {
+        let admits = self.quota.enter(peer);
+        if admits {
+            self.enter();
+        }
+        admits
+    }
+
+    /// Whether there is room for one more.
+    pub(crate) fn has_room(&self) -> bool {
+        let max = self.options.connections_max;
+        max.is_none_or(|max| self.active() < max)
+    }
+
+    /// How long the next connection has to wait to be accepted; zero when it may come.
+    pub(crate) fn accept_wait(&self, now: Instant) -> Duration {
+        self.quota.wait(now)
+    }
+
+    /// A connection was accepted, whatever becomes of it.
+    pub(crate) fn note_accepted(&self, now: Instant) {
+        self.quota.note_accepted(now);
+    }
+
+    pub(crate) fn leave(&self, peer: &Peer) {
+        self.quota.leave(peer);
         self.count_out(&self.active);
     }
 

@@ -182,8 +182,8 @@ impl Endpoint {
                     self.call(wire, turn, |handler, cx| handler.on_timer(cx, key));
                 }
                 Some((_, Due::Close(reason))) => self.break_off(reason),
-                // Datagrams have no valve.
-                Some((_, Due::Open(_))) => {}
+                // Datagrams have no valve and no frames, and wait in no stream.
+                Some((_, Due::Open(_) | Due::Frame | Due::Reader(_))) => {}
                 None => return,
             }
         }

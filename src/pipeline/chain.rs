@@ -560,6 +560,11 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Link for Chain<C, T> {
         outlet.is_some_and(|outlet| outlet.close.is_some() || outlet.outbox.is_waiting())
     }
 
+    fn waiting_bytes(&self) -> usize {
+        let outlet = self.tail.outlet.as_ref();
+        outlet.map_or(0, |outlet| outlet.outbox.waiting_bytes())
+    }
+
     fn refuse_more(&self) {
         if let Some(outlet) = &self.tail.outlet {
             outlet.outbox.refuse_more();

@@ -45,6 +45,8 @@ pub(crate) trait Link {
     fn tell_output_bytes(&self, bytes: usize);
     /// Whether something waits in the outbox, or behind what is held back above the high water mark.
     fn holds_back(&self) -> bool;
+    /// Bytes that wait in the outbox, by their weight.
+    fn waiting_bytes(&self) -> usize;
     /// From now on handles answer that the connection is closed; what they took before still leaves.
     fn refuse_more(&self);
     /// Whether no answer is under way: lane, jobs and outbox are empty.

@@ -53,6 +53,8 @@ pub(crate) struct Pulse {
     written: Stamp,
     /// Since when the last bytes that arrived are no whole frame; [`Stamp::NEVER`] where they are.
     frame: Stamp,
+    /// Whether a look at the age of a frame is armed. It stands here, where it takes no room of its own.
+    pub(crate) watched: bool,
 }
 
 impl Pulse {

@@ -38,14 +38,17 @@ impl Pause {
     pub(crate) const JOBS: Self = Self(1 << 3);
     /// It has read faster than its valve lets pass; what was read is still decoded.
     pub(crate) const SHAPED: Self = Self(1 << 4);
+    /// Its worker holds too much memory, and the connection much of it; what was read is still decoded.
+    pub(crate) const MEMORY: Self = Self(1 << 5);
 
     /// Each by its name, as lists of connections tell it.
-    const NAMES: [(Self, &str); 5] = [
+    const NAMES: [(Self, &str); 6] = [
         (Self::USER, "user"),
         (Self::OUTPUT, "output"),
         (Self::LANE, "lane"),
         (Self::JOBS, "jobs"),
         (Self::SHAPED, "shaped"),
+        (Self::MEMORY, "memory"),
     ];
 }
 
@@ -219,7 +222,7 @@ impl State {
             rare.valve = Valve::default();
         }
         self.output_held = false;
-        self.resume(Pause(!Pause::OUTPUT.0), now);
+        self.resume(Pause(!(Pause::OUTPUT.0 | Pause::MEMORY.0)), now);
     }
 
     /// Lets go of what belongs to a stage that is taken out.
@@ -253,7 +256,12 @@ impl State {
     /// Whether what has been read is not to be handled now either.
     #[inline]
     pub(crate) fn is_held_up(&self) -> bool {
-        self.pauses & !Pause::SHAPED.0 != 0
+        self.pauses & !(Pause::SHAPED.0 | Pause::MEMORY.0) != 0
+    }
+
+    /// Whether nothing is read for a reason that ends without the peer's doing.
+    pub(crate) fn is_paused_by_us(&self) -> bool {
+        self.pauses & !Pause::MEMORY.0 != 0
     }
 
     /// Asks for the end; the first asker of a kind stays, and a harder end outranks a softer one.

@@ -26,6 +26,10 @@ pub(crate) enum Due {
     Close(CloseReason),
     /// Bytes may pass again.
     Open(Way),
+    /// A frame that is under way may have become too old.
+    Frame,
+    /// A peer to whom much waits may have taken too little since it had so many KiB.
+    Reader(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +68,11 @@ impl Timers {
 
     pub(crate) fn cancel_owner(&mut self, owner: u32) {
         self.retain(|timer| timer.owner != owner);
+    }
+
+    /// Cancels the look at a slow reader, since whenever it was.
+    pub(crate) fn cancel_reader(&mut self) {
+        self.retain(|timer| !matches!(timer.due, Due::Reader(_)));
     }
 
     /// Cancels the timers of all stages and of the handler: another pipeline takes over.

@@ -272,6 +272,7 @@ impl Fabric {
             peer: self.sockets.get(&id)?.addresses,
             service: Arc::clone(&service),
             connect_timeout: None,
+            evicts: false,
         };
         self.hand_over(worker, arrival);
         Some(service)

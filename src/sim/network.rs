@@ -233,6 +233,7 @@ impl Network for MemoryNetwork {
             peer,
             service: Arc::clone(service),
             connect_timeout: Some(timeout),
+            evicts: false,
         };
         fabric.hand_over(worker, arrival);
         drop(fabric);

@@ -58,7 +58,9 @@ impl<In: 'static, Out: 'static> Stage<In, Out> for ReadTimeout {
 /// Closes with [`CloseReason::FrameTimeout`] a peer that has begun a frame and not finished it in time, however
 /// busily it dribbles (slow-loris).
 ///
-/// Needs a framing; raw bytes are always whole. Time in which our side does not read does not count.
+/// Needs a framing; raw bytes are always whole. Time in which our side does not read does not count. Every
+/// connection has the deadline of [`frame_timeout`](crate::limits::ConnectionLimits::frame_timeout) without it:
+/// this stage is for a shorter one, or for one that an upgrade brings.
 ///
 /// Threads: the connection's worker. Cost: one timer a connection, armed once a period.
 ///
@@ -123,7 +125,8 @@ fn look_again<In: 'static, Out: 'static>(
 ///
 /// Counted from the moment it passes this stage to the moment the system has taken its last byte. Beside it every
 /// connection has the deadline of [`write_stall_timeout`](crate::limits::ConnectionLimits::write_stall_timeout),
-/// which is met by any progress.
+/// which is met by any progress, and that of [`slow_reader_timeout`](crate::limits::ConnectionLimits::slow_reader_timeout),
+/// which is met by a fair share of it.
 ///
 /// Threads: the connection's worker. Cost: two comparisons a message and one timer, armed while something waits.
 /// Limit: at most a quarter of the time late.

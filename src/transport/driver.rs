@@ -67,6 +67,11 @@ pub(crate) trait Driver {
 
     fn close(&mut self, stream: Self::Stream);
 
+    /// Closes a stream that was never registered, so that its peer is told at once that it is not let in.
+    fn refuse(&mut self, stream: Self::Stream) {
+        self.close(stream);
+    }
+
     /// A datagram socket.
     type Datagrams: Wire;
 
@@ -111,6 +116,8 @@ pub(crate) struct Arrival<S> {
     pub(crate) service: Arc<Service>,
     /// For a connect under way: how long it may take.
     pub(crate) connect_timeout: Option<Duration>,
+    /// Whether it comes in place of the longest idle connection of its service.
+    pub(crate) evicts: bool,
 }
 
 /// A datagram socket on its way into a worker.

@@ -50,6 +50,8 @@ pub(crate) struct Entry<S> {
     /// In the list of those to be served next turn, or to be flushed at the end of this one.
     pub(crate) in_ready: bool,
     pub(crate) in_dirty: bool,
+    /// Bytes that the connection held when it was last settled; so many at most are told apart.
+    pub(crate) held: u32,
     readable: bool,
     read_closed: bool,
     /// Whether the last read filled its room: more of a stream is likely to be there.
@@ -142,6 +144,7 @@ impl<S> Entry<S> {
             close_reason: CloseReason::Local,
             in_ready: false,
             in_dirty: false,
+            held: 0,
             readable: false,
             read_closed: false,
             filled: false,

@@ -42,6 +42,8 @@ struct Script {
     sends: bool,
     reads: usize,
     taken: usize,
+    /// Whether the socket takes nothing.
+    full: bool,
     /// Bytes that the socket takes before it fails.
     fails_after: Option<usize>,
     key: Option<Key>,
@@ -53,6 +55,8 @@ struct Scripted {
     clock: Clock,
     arrivals: VecDeque<(Stream, Arc<Service>)>,
     events: Vec<Readiness>,
+    /// Whether who arrives comes in another's place.
+    evicts: bool,
     log: Log,
 }
 
@@ -79,6 +83,7 @@ impl Driver for Scripted {
             peer: Peer::new(place, place),
             service,
             connect_timeout: None,
+            evicts: self.evicts,
         })
     }
 
@@ -111,6 +116,9 @@ impl Driver for Scripted {
 
     fn write(&mut self, stream: &mut Stream, from: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut script = stream.borrow_mut();
+        if script.full {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         let offered: usize = from.iter().map(|slice| slice.len()).sum();
         let room = script.fails_after.map_or(offered, |end| end - script.taken);
         if room == 0 {
@@ -154,18 +162,22 @@ impl Wake for Awake {
 /// A worker, its clock and what it did.
 struct Rig {
     worker: Worker<Scripted>,
-    stats: Arc<WorkerStats>,
     clock: Clock,
+    stats: Arc<WorkerStats>,
     log: Log,
 }
 
 impl Rig {
     fn new() -> Self {
+        Self::with(WorkerLimits::default())
+    }
+
+    fn with(limits: WorkerLimits) -> Self {
         let (clock, log) = (Clock::manual(), Log::default());
         let stats = Arc::new(WorkerStats::default());
         let seed = WorkerSeed {
             index: 0,
-            limits: WorkerLimits::default(),
+            limits,
             mailbox: Arc::new(Mailbox::new(Box::new(Awake), MAILBOX_MESSAGES_MAX)),
             stats: Arc::clone(&stats),
         };
@@ -173,12 +185,13 @@ impl Rig {
             clock: clock.clone(),
             arrivals: VecDeque::new(),
             events: Vec::new(),
+            evicts: false,
             log: Arc::clone(&log),
         };
         Self {
             worker: Worker::new(seed, driver),
-            stats,
             clock,
+            stats,
             log,
         }
     }
@@ -414,4 +427,145 @@ fn a_turn_that_finds_nothing_is_counted_as_idle() {
     rig.tell_readable(&stream);
     rig.turn();
     assert_eq!(idle(), 1, "an event came");
+}
+
+/// A connection that has so many messages of 10,000 bytes for a peer that takes none.
+fn stuck(rig: &mut Rig, messages: usize) -> Stream {
+    let script = Script {
+        full: true,
+        ..Script::default()
+    };
+    rig.open(script, ConnectionLimits::default(), move || {
+        Pipeline::raw().handler(Talking(messages))
+    })
+}
+
+struct Talking(usize);
+
+impl Handler<Bytes, Bytes> for Talking {
+    fn on_open(&mut self, cx: &mut Context<'_, Bytes, Bytes>) -> crate::Result<()> {
+        (0..self.0).try_for_each(|_| cx.write(Bytes::from_static(&[7; 10_000])))
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_, Bytes, Bytes>, _: Bytes) -> crate::Result<()> {
+        Ok(())
+    }
+}
+
+fn small_worker() -> Rig {
+    Rig::with(WorkerLimits {
+        worker_bytes_max: 200_000,
+        ..WorkerLimits::default()
+    })
+}
+
+fn writable(rig: &mut Rig, stream: &Stream) {
+    stream.borrow_mut().full = false;
+    let key = stream.borrow().key.expect("the stream is registered");
+    rig.worker.driver().events.push(Readiness {
+        key,
+        readable: false,
+        writable: true,
+        read_closed: false,
+        error: false,
+    });
+    rig.turn();
+}
+
+#[test]
+fn what_connections_hold_is_counted_until_it_leaves_or_they_go() {
+    let mut rig = small_worker();
+    let streams = [1, 4, 2].map(|messages| stuck(&mut rig, messages));
+    assert_eq!(rig.stats.held_bytes.value(), 70_000);
+    writable(&mut rig, &streams[1]);
+    assert_eq!(rig.stats.held_bytes.value(), 30_000);
+    rig.worker.close_all();
+    rig.turn();
+    assert_eq!(rig.stats.held_bytes.value(), 0);
+}
+
+#[test]
+fn a_worker_that_holds_much_reads_the_largest_no_more_and_goes_on_when_they_are_lighter() {
+    let mut rig = small_worker();
+    let small = stuck(&mut rig, 1);
+    let large = stuck(&mut rig, 6);
+    let larger = stuck(&mut rig, 6);
+    assert!(!rig.stats.is_pressed());
+    // One more, and the three quarters are passed.
+    let last = stuck(&mut rig, 6);
+    assert_eq!(rig.stats.held_bytes.value(), 190_000);
+    assert!(rig.stats.is_pressed(), "nobody is to be let in");
+    for stream in [&small, &large, &larger, &last] {
+        stream.borrow_mut().sends = true;
+        rig.tell_readable(stream);
+    }
+    rig.turn();
+    for stream in [&small, &large, &larger, &last] {
+        assert_eq!(stream.borrow().reads, 0);
+    }
+    // The peer of one reads: half of the bound is not passed below yet, then it is.
+    writable(&mut rig, &last);
+    assert!(rig.stats.is_pressed());
+    writable(&mut rig, &larger);
+    assert!(!rig.stats.is_pressed());
+    rig.turn();
+    for stream in [&small, &large, &larger, &last] {
+        assert!(stream.borrow().reads > 0);
+    }
+    assert!(rig.stats.closes.iter().all(|count| count.value() == 0));
+}
+
+#[test]
+fn above_its_bound_a_worker_closes_the_largest_until_it_is_below() {
+    let mut rig = small_worker();
+    let all: Vec<Stream> = (1..=6).map(|messages| stuck(&mut rig, messages)).collect();
+    // 210,000 bytes: one of 60,000 goes, and the others are within it.
+    assert_eq!(rig.stats.held_bytes.value(), 150_000);
+    let stats = Arc::clone(&rig.stats);
+    let over_limit = &stats.closes[crate::CloseReason::OverLimit as usize];
+    assert_eq!(over_limit.value(), 1);
+    // The next search comes a little later, and the worker wakes for it.
+    let more = stuck(&mut rig, 6);
+    assert_eq!(rig.stats.held_bytes.value(), 210_000);
+    let look = Duration::from_millis(10);
+    assert_eq!(rig.worker.timeout(), Some(look));
+    rig.clock.advance(look);
+    rig.turn();
+    assert_eq!(
+        (rig.stats.held_bytes.value(), over_limit.value()),
+        (150_000, 2)
+    );
+    drop((all, more));
+}
+
+#[test]
+fn the_longest_idle_is_searched_for_from_where_the_last_search_ended() {
+    let mut rig = Rig::new();
+    let options = Options {
+        connections_max: Some(3),
+        ..Options::default()
+    };
+    let service = Service::new(
+        Box::new(|_| Pipeline::raw().handle(|_, _| Ok(())).into()),
+        options,
+    );
+    let mut streams: Vec<Stream> = Vec::new();
+    for evicts in [false, false, false, true, true] {
+        service.enter();
+        let stream = Stream::default();
+        streams.push(Rc::clone(&stream));
+        rig.worker.driver().evicts = evicts;
+        let arrival = (stream, Arc::clone(&service));
+        rig.worker.driver().arrivals.push_back(arrival);
+        rig.turn();
+        rig.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(service.active(), 3);
+    let slots = streams.iter().map(|stream| {
+        let key = stream.borrow().key.expect("it was let in");
+        (key.slot, key.generation)
+    });
+    // The newcomers have the slots of the first two.
+    let slots: Vec<_> = slots.collect();
+    assert_eq!(slots, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]);
 }

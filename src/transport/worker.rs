@@ -8,8 +8,10 @@
 //! has output is flushed once, at the end; earlier only above the high water mark or when asked. Its
 //! budgets are those of the whole turn, however often it is served in it.
 
+mod evict;
 mod fan_out;
 mod inspect;
+mod pressure;
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,12 +22,14 @@ use log::{debug, error, info, trace};
 
 use self::fan_out::Fan;
 use self::inspect::Inspection;
+use self::pressure::Pressure;
 use super::driver::{Arrival, Driver, Readiness};
 use super::endpoints::{Endpoints, Ground};
 use super::entry::{Entry, Io, Phase, bytes_u32};
+use crate::address::Peer;
 use crate::buffer::Inbox;
 use crate::clock::Instant;
-use crate::connection::{Connection, Fate};
+use crate::connection::{Connection, Fate, Service};
 use crate::error::CloseReason;
 use crate::id::{ConnectionId, Key};
 use crate::limits::{ACCEPT_BATCH, WorkerLimits};
@@ -66,7 +70,11 @@ pub(crate) struct Worker<D: Driver> {
     /// What is being fanned out, and to whom; empty in between.
     fan: Fan,
     inspection: Inspection,
+    /// What the connections hold together.
+    pressure: Pressure,
     more_arrivals: bool,
+    /// Where the next search for an idle connection begins.
+    evict_from: usize,
     last_event: Instant,
     /// When the last turn ended and the wait for this one began.
     ended: Instant,
@@ -95,7 +103,9 @@ impl<D: Driver> Worker<D> {
             flushing: Vec::new(),
             fan: Fan::default(),
             inspection: Inspection::default(),
+            pressure: Pressure::default(),
             more_arrivals: false,
+            evict_from: 0,
             last_event: turn.now,
             ended: turn.now,
             stopping: false,
@@ -138,6 +148,7 @@ impl<D: Driver> Worker<D> {
         self.turn.call_pools();
         self.flush_dirty();
         self.turn.call_pools();
+        self.relieve();
         self.end_turn(left_over || fired);
     }
 
@@ -194,8 +205,9 @@ impl<D: Driver> Worker<D> {
         {
             return Some(Duration::ZERO);
         }
-        let next = self.wheel.next_expiry()?;
-        Some(next.since(now))
+        let timer = self.wheel.next_expiry().map(|at| at.since(now));
+        let look = self.pressure.timeout(self.limits.worker_bytes_max, now);
+        timer.into_iter().chain(look).min()
     }
 
     /// Waits for events; answers whether it could sleep.
@@ -432,11 +444,17 @@ impl<D: Driver> Worker<D> {
             peer,
             service,
             connect_timeout,
+            evicts,
         } = arrival;
         // Asked first, so that no pipeline is made in vain. Who is told to end from here on is told once more
         // of its new connection, by `Command::Shutdown`.
         if service.is_ending() {
-            return self.turn_away(stream, &service);
+            return self.turn_away(stream, &peer, &service);
+        }
+        if evicts && !self.evict_idle(&service) {
+            self.turn.stats.refused.add(1);
+            self.driver.refuse(stream);
+            return self.leave(&peer, &service);
         }
         let whereabouts = &self.turn.stats.whereabouts;
         whereabouts.enter_for(peer.address, Label::FACTORY);
@@ -445,7 +463,7 @@ impl<D: Driver> Worker<D> {
         let Ok(pipeline) = made else {
             error!(target: "netwheel::worker", "{}: the pipeline's factory panicked", peer.address);
             self.turn.stats.panics.add(1);
-            return self.turn_away(stream, &service);
+            return self.turn_away(stream, &peer, &service);
         };
         let connecting = connect_timeout.is_some();
         let (worker, driver) = (self.index, &mut self.driver);
@@ -476,13 +494,13 @@ impl<D: Driver> Worker<D> {
         self.settle(key);
     }
 
-    fn turn_away(&mut self, stream: D::Stream, service: &crate::connection::Service) {
+    fn turn_away(&mut self, stream: D::Stream, peer: &Peer, service: &Service) {
         self.driver.close(stream);
-        self.leave(service);
+        self.leave(peer, service);
     }
 
-    fn leave(&self, service: &crate::connection::Service) {
-        service.leave();
+    fn leave(&self, peer: &Peer, service: &Service) {
+        service.leave(peer);
         self.turn.stats.connections.leave();
     }
 
@@ -549,6 +567,7 @@ impl<D: Driver> Worker<D> {
                 key,
             });
         }
+        self.pressure.weigh(entry);
         match (entry.phase, entry.connection.fate()) {
             // Its handler has been told already; only the socket is left.
             (Phase::Lingering(_), _) => return,
@@ -627,6 +646,7 @@ impl<D: Driver> Worker<D> {
         if let Some((timer, _)) = entry.timer {
             self.wheel.cancel(timer);
         }
+        self.pressure.note_freed(entry.held);
         let (reason, stats) = (entry.close_reason, &self.turn.stats);
         debug!(target: "netwheel::connection", "{} {}: closed: {reason}",
             entry.connection.id(), entry.connection.peer().address);
@@ -635,7 +655,7 @@ impl<D: Driver> Worker<D> {
             stats.closes[reason as usize].add(1);
         }
         self.driver.close(entry.stream);
-        self.leave(&entry.service);
+        self.leave(&entry.connection.peer(), &entry.service);
         if matches!(entry.phase, Phase::Lingering(_)) {
             entry.service.end_linger();
         }
@@ -651,7 +671,7 @@ impl<D: Driver> Worker<D> {
         self.turn.board.close();
         self.end_inspections();
         while let Some(arrival) = self.driver.arrival() {
-            self.turn_away(arrival.stream, &arrival.service);
+            self.turn_away(arrival.stream, &arrival.peer, &arrival.service);
         }
         let (endpoints, mut ground) = self.endpoints();
         endpoints.close_all(&mut ground);

@@ -1,6 +1,7 @@
 //! The pipeline's promises, kept without a socket: everything here runs in a [`Harness`].
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
+mod deadlines;
 mod edits;
 mod ends;
 mod flow;

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -97,27 +98,49 @@ fn a_server_that_cannot_listen_everywhere_listens_nowhere() {
 }
 
 #[test]
-fn listeners_rest_while_there_is_no_descriptor_and_serve_again_after() {
-    if !is_child("faults::listeners_rest_while_there_is_no_descriptor_and_serve_again_after") {
+fn who_waits_is_told_that_no_descriptor_is_left_and_who_comes_later_is_served() {
+    if !is_child(
+        "faults::who_waits_is_told_that_no_descriptor_is_left_and_who_comes_later_is_served",
+    ) {
         return;
     }
     for reuse_port in [false, true] {
         let server = Server::new()
-            .workers(1)
+            .reactor(Reactor::builder().workers(1).connections_max(1000))
             .reuse_port(reuse_port)
             .pipeline(|_| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
             .listen(any_port())
             .unwrap()
             .start()
             .unwrap();
+        let inside = dial(server.address());
+        assert_eq!(ask(&inside, b"x"), b"x");
         let taken = leave(1);
-        let waiting = dial(server.address());
-        crate::util::eventually("the accept has failed twice", || {
-            server.stats().accept_errors >= 2
-        });
+        let mut waiting = dial(server.address());
+        let told = waiting.read(&mut [0]).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::ConnectionReset);
+        let stats = server.stats();
+        assert_eq!((stats.refused, stats.accepted), (1, 1));
+        // At the first failure it waits for better times.
+        assert_eq!(stats.accept_errors, 2);
+        assert_eq!(ask(&inside, b"x"), b"x", "who is in is served");
         let turns = server.stats().loop_turns;
         assert!(turns < 1000, "it does not spin: {turns} turns");
-        drop(taken);
-        assert_eq!(ask(&waiting, b"x"), b"x");
+        drop((taken, waiting));
+        assert_eq!(ask(&dial(server.address()), b"x"), b"x");
     }
+}
+
+#[test]
+fn a_shortage_that_passes_costs_nobody_a_connection() {
+    if !is_child("faults::a_shortage_that_passes_costs_nobody_a_connection") {
+        return;
+    }
+    let server = crate::util::serve(1, |_| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)));
+    let taken = leave(1);
+    let waiting = dial(server.address());
+    crate::util::eventually("the accept has failed", || server.stats().accept_errors > 0);
+    drop(taken);
+    assert_eq!(ask(&waiting, b"x"), b"x");
+    assert_eq!(server.stats().refused, 0);
 }

@@ -14,11 +14,11 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
 use super::driver::Inbound;
-use super::open_listener::OpenListener;
+use super::open_listener::{Entrance, OpenListener};
 use super::socket::{Listener, Stream};
 use crate::address::Peer;
 use crate::clock::{Clock, Instant};
-use crate::connection::{Listens, Service};
+use crate::connection::Listens;
 use crate::error::Error;
 use crate::limits::{ACCEPT_BATCH, TIMERS_PER_TURN};
 use crate::mailbox::{Command, Mailbox};
@@ -125,7 +125,7 @@ pub(crate) struct Acceptor {
     /// Workers that were handed sockets in this batch and are to be woken.
     handed: Vec<bool>,
     /// A socket for which no worker had room.
-    held: Option<(Stream, Peer, Arc<Service>)>,
+    held: Option<Arrival<Stream>>,
 }
 
 impl Acceptor {
@@ -237,15 +237,16 @@ impl Acceptor {
         if self
             .held
             .as_ref()
-            .is_some_and(|(.., service)| service.is_ending())
+            .is_some_and(|held| held.service.is_ending())
         {
             self.drop_held();
         }
     }
 
     fn drop_held(&mut self) {
-        if let Some((_, _, service)) = self.held.take() {
-            service.leave();
+        if let Some(held) = self.held.take() {
+            held.stream.reset();
+            held.service.leave(&held.peer);
         }
     }
 
@@ -263,36 +264,38 @@ impl Acceptor {
     }
 
     fn accept_batch(&mut self, index: usize, now: Instant) {
+        let pressed = self.admission.is_pressed();
         for _ in 0..ACCEPT_BATCH {
-            if let Some((stream, peer, service)) = self.held.take()
-                && !self.hand_over(stream, peer, service)
+            if let Some(held) = self.held.take()
+                && !self.hand_over(held)
             {
                 return;
             }
+            let entrance = Entrance {
+                now,
+                admission: &self.admission,
+                pressed,
+                registry: self.poll.registry(),
+            };
             let open = &mut self.listeners[index];
-            if !open.is_ready(now) {
+            if !open.is_ready(&entrance) {
                 return;
             }
-            if let Some((stream, peer)) = open.accept(now, &self.admission) {
-                let service = Arc::clone(open.service());
-                service.enter();
-                self.hand_over(stream, peer, service);
+            if let Some(arrival) = open.accept(&entrance) {
+                self.hand_over(arrival);
             }
         }
     }
 
     /// Hands a socket to a worker; holds it when none has room.
-    fn hand_over(&mut self, stream: Stream, peer: Peer, service: Arc<Service>) -> bool {
-        let first = self.choose(&peer);
-        let mut arrival = Arrival {
-            stream,
-            peer,
-            service,
-            connect_timeout: None,
-        };
+    fn hand_over(&mut self, mut arrival: Arrival<Stream>) -> bool {
+        let first = self.choose(&arrival);
         for step in 0..self.doors.len() {
             let index = (first + step) % self.doors.len();
             let door = &self.doors[index];
+            if door.stats.is_pressed() {
+                continue;
+            }
             door.stats.connections.enter();
             match door.inbound.try_send(Inbound::Socket(arrival)) {
                 Ok(()) => {
@@ -309,12 +312,18 @@ impl Acceptor {
             }
         }
         debug!(target: "netwheel::acceptor", "no worker has room for a new connection");
-        self.held = Some((arrival.stream, arrival.peer, arrival.service));
+        self.held = Some(arrival);
         false
     }
 
-    fn choose(&mut self, peer: &Peer) -> usize {
+    fn choose(&mut self, arrival: &Arrival<Stream>) -> usize {
         let chosen = match &self.order {
+            // Where most are, some are idle.
+            _ if arrival.evicts => self
+                .counts()
+                .enumerate()
+                .max_by_key(|(_, count)| *count)
+                .map(|(index, _)| index),
             Order::RoundRobin => None,
             Order::LeastConnections => self
                 .counts()
@@ -323,7 +332,7 @@ impl Acceptor {
                 .map(|(index, _)| index),
             Order::Custom(choose) => {
                 let counts: Vec<usize> = self.counts().collect();
-                let chosen = contain(|| choose(peer, &counts));
+                let chosen = contain(|| choose(&arrival.peer, &counts));
                 if chosen.is_err() {
                     self.admission.note_panic("the choice of a worker");
                 }

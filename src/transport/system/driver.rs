@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token, Waker};
 
 use super::admission::Admission;
 use super::datagrams::Datagrams;
-use super::open_listener::OpenListener;
+use super::open_listener::{Entrance, OpenListener};
 use super::send_file::can_send_files;
 #[cfg(target_os = "linux")]
 use super::send_file::send_file;
@@ -112,22 +112,21 @@ impl SystemDriver {
         if self.listeners_are_quiet() {
             return None;
         }
-        let now = self.clock.now();
+        let (now, pressed) = (self.clock.now(), self.stats.is_pressed());
         for (open, admission) in &mut self.listeners {
-            while self.tries_left > 0 && open.is_ready(now) {
+            let entrance = Entrance {
+                now,
+                admission,
+                pressed,
+                registry: self.poll.registry(),
+            };
+            while self.tries_left > 0 && open.is_ready(&entrance) {
                 self.tries_left -= 1;
-                let Some((stream, peer)) = open.accept(now, admission) else {
+                let Some(arrival) = open.accept(&entrance) else {
                     continue;
                 };
-                let service = Arc::clone(open.service());
-                service.enter();
                 self.stats.connections.enter();
-                return Some(Arrival {
-                    stream,
-                    peer,
-                    service,
-                    connect_timeout: None,
-                });
+                return Some(arrival);
             }
         }
         None
@@ -286,6 +285,10 @@ impl Driver for SystemDriver {
     #[cfg(not(target_os = "linux"))]
     fn close(&mut self, mut stream: Stream) {
         let _ = stream.deregister(self.poll.registry());
+    }
+
+    fn refuse(&mut self, stream: Stream) {
+        stream.reset();
     }
 
     fn endpoint_arrival(&mut self) -> Option<EndpointArrival<Datagrams>> {

@@ -1,4 +1,4 @@
-//! Reading into memory that is not initialised: the one file with `unsafe`.
+//! Reading into memory that is not initialised.
 //!
 //! Safe code would have to clear a read's 64 KiB before the kernel fills them. Measured in streams of
 //! 64 KiB (4 connections, beside the same work without the clearing): 25.8 us of CPU a message against

@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -87,6 +88,11 @@ impl Stream {
 
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         either!(self, stream => stream.take_error())
+    }
+
+    /// Closes with RST, so that the peer is told at once, and nothing lingers in the system.
+    pub(crate) fn reset(self) {
+        let _ = either!(&self, stream => SockRef::from(stream).set_linger(Some(Duration::ZERO)));
     }
 
     /// Both ends, once there are both.
@@ -177,6 +183,8 @@ pub(crate) struct Bound {
     /// Of a Unix socket.
     file: Option<SocketFile>,
     shared: bool,
+    /// Whether others may own it as well.
+    adopted: bool,
 }
 
 /// The file of a Unix socket that listens; goes when nobody listens any more.
@@ -199,6 +207,21 @@ impl Bound {
         }
     }
 
+    /// Of a socket that listens already, and that others may own as well.
+    #[cfg(unix)]
+    pub(super) fn adopted(socket: Socket, place: Place, options: &Options) -> io::Result<Self> {
+        if let Place::Inet(_) = place {
+            apply_inheritable(&socket, options)?;
+        }
+        Ok(Self {
+            socket,
+            place,
+            file: None,
+            shared: false,
+            adopted: true,
+        })
+    }
+
     /// Where it listens, with the real port.
     pub(crate) fn place(&self) -> &Place {
         &self.place
@@ -210,9 +233,9 @@ impl Bound {
     }
 
     /// What stops the listening at once, whatever the thread that accepts is doing; Linux only, where
-    /// shutdown(2) does so to a socket that listens.
+    /// shutdown(2) does so to a socket that listens; not where it would stop other owners too.
     pub(crate) fn plug(&self) -> Option<Plug> {
-        if cfg!(target_os = "linux") {
+        if cfg!(target_os = "linux") && !self.adopted {
             self.socket.try_clone().ok().map(Plug)
         } else {
             None
@@ -271,6 +294,7 @@ fn bind_inet(address: SocketAddr, options: &Options) -> io::Result<Bound> {
         place: Place::Inet(address),
         file: None,
         shared: options.share_port,
+        adopted: false,
     })
 }
 
@@ -306,6 +330,7 @@ fn bind_unix(path: &Path, backlog: i32) -> io::Result<Bound> {
         place: Place::Unix(path.to_owned()),
         file: Some(file),
         shared: false,
+        adopted: false,
     })
 }
 
@@ -400,6 +425,26 @@ impl Listener {
             }
             #[cfg(unix)]
             ListenSocket::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// Asks for an edge, now where somebody waits, or when the next comes.
+    pub(crate) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE;
+        match &mut self.socket {
+            ListenSocket::Tcp(listener, _) => registry.reregister(listener, token, interest),
+            #[cfg(unix)]
+            ListenSocket::Unix(listener) => registry.reregister(listener, token, interest),
+        }
+    }
+
+    /// Where it listens, on an address.
+    #[cfg(test)]
+    pub(super) fn place(&self) -> Place {
+        match &self.socket {
+            ListenSocket::Tcp(_, address) => Place::Inet(*address),
+            #[cfg(unix)]
+            ListenSocket::Unix(_) => unreachable!("no test asks"),
         }
     }
 
