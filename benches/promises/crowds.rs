@@ -128,6 +128,9 @@ fn slow_loris(scale: Scale) -> Ran {
     let mut server = Server::start(&["--frame-timeout", "2000"])?;
     let count = scale.of(100, 500);
     let mut sockets = crowd(&server, count)?;
+    for socket in &mut sockets {
+        socket.write_all(&1_000_u32.to_be_bytes())?;
+    }
     let (start, mut honest) = (Instant::now(), Times::new());
     while start.elapsed() < DEADLINE + Duration::from_millis(250) {
         for socket in &mut sockets {

@@ -115,6 +115,14 @@ impl Display for Shown {
     }
 }
 
+/// Whether the peer has ended the connection.
+pub(crate) fn has_ended(socket: &TcpStream) -> bool {
+    let seen = socket
+        .set_nonblocking(true)
+        .and_then(|()| socket.peek(&mut [0]));
+    !seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// Waits until the peer has ended the connection, in whatever way; how long it took.
 pub(crate) fn wait_end(socket: &mut TcpStream) -> Result<Duration, Box<dyn Error>> {
     let (start, mut buffer) = (Instant::now(), vec![0; 64 << 10]);

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use clap::Parser;
 use netwheel::codec::LengthField;
 use netwheel::limits::ConnectionLimits;
-use netwheel::stages::{FrameTimeout, ReadTimeout};
+use netwheel::stages::ReadTimeout;
 use netwheel::{
-    CloseReason, Context, Executor, Flow, Pipeline, Result, RunningServer, Server, Stage,
+    CloseReason, Context, Executor, Flow, Pipeline, Reactor, Result, RunningServer, Server, Stage,
 };
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
@@ -28,6 +28,10 @@ struct Flags {
     listen: SocketAddr,
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    #[arg(long, default_value_t = 65_536)]
+    connections_max: usize,
+    #[arg(long)]
+    reuse_port: bool,
     /// What is no ping is handled on a pool, and takes so long
     #[arg(long, value_name = "MS")]
     sleep: Option<u64>,
@@ -90,16 +94,17 @@ fn start(flags: &Flags) -> RunningServer {
     let pool = flags
         .sleep
         .map(|millis| (Executor::new(4), Duration::from_millis(millis)));
-    let frame_timeout = flags.frame_timeout.map(Duration::from_millis);
+    if let Some(millis) = flags.frame_timeout {
+        limits.frame_timeout = Duration::from_millis(millis);
+    }
     let read_timeout = flags.read_timeout.map(Duration::from_millis);
     Server::new()
+        .reactor(Reactor::builder().connections_max(flags.connections_max))
         .workers(flags.workers)
+        .reuse_port(flags.reuse_port)
         .limits(limits)
         .pipeline(move |_| {
             let mut pipeline = Pipeline::new(LengthField::u32());
-            if let Some(time) = frame_timeout {
-                pipeline = pipeline.stage("frame timeout", FrameTimeout::after(time));
-            }
             if let Some(time) = read_timeout {
                 pipeline = pipeline.stage("read timeout", ReadTimeout::after(time));
             }
