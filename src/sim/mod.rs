@@ -48,15 +48,30 @@
 //! What the program takes from elsewhere, such as the order of a `HashMap`, does not follow the seed.
 
 mod datagrams;
+mod drift;
 mod driver;
+mod engine;
 mod fabric;
+mod faults;
+mod host;
+mod links;
 mod listener;
+mod misfortune;
 mod network;
+mod node;
 mod pipe;
+mod progress;
+mod replay;
 mod runs;
 mod socket;
+mod stuck;
+mod summary;
 mod temper;
 mod world;
 
+pub use faults::{Fault, Faults, FaultsFired};
+pub use node::Node;
 pub use runs::Runs;
+pub use stuck::Stuck;
+pub use summary::Summary;
 pub use world::World;

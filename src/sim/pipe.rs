@@ -49,9 +49,9 @@ impl Pipe {
         self.received.len()
     }
 
-    /// Whether bytes are on their way.
-    pub(super) fn is_carrying(&self) -> bool {
-        self.in_flight_bytes > 0
+    /// Bytes that are on their way.
+    pub(super) fn carried(&self) -> usize {
+        self.in_flight_bytes
     }
 
     pub(super) fn send(&mut self, parcel: Parcel) {
