@@ -6,6 +6,7 @@ mod crowd;
 mod datagrams;
 mod echo;
 mod groups;
+mod storm;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
