@@ -23,6 +23,8 @@ pub(super) struct Pipe {
     in_flight_bytes: usize,
     received: VecDeque<u8>,
     capacity: usize,
+    /// A reset is on its way, or has arrived: nothing comes behind it.
+    broken: bool,
     /// The FIN has arrived.
     pub(super) fin: bool,
 }
@@ -34,6 +36,7 @@ impl Pipe {
             in_flight_bytes: 0,
             received: VecDeque::new(),
             capacity,
+            broken: false,
             fin: false,
         }
     }
@@ -55,6 +58,10 @@ impl Pipe {
     }
 
     pub(super) fn send(&mut self, parcel: Parcel) {
+        if self.broken {
+            return;
+        }
+        self.broken = matches!(parcel, Parcel::Reset);
         if let Parcel::Bytes(bytes) = &parcel {
             self.in_flight_bytes += bytes.len();
         }

@@ -1,7 +1,7 @@
 //! A server and its clients, each on a node of its own, that crash and come back.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,8 @@ use netwheel::{
     ReconnectingHandle, Result, RunningServer, Server, SlowMember, TimerKey, WhileDown,
 };
 
+use super::beacon;
+use super::guard::{self, Handles};
 use super::ledger::{Ledger, NOTE, QUESTION, Tag};
 use crate::{Dice, Shared};
 
@@ -94,7 +96,9 @@ impl<F: Fn(netwheel::ConnectionId, &Bytes) + 'static> Handler<Bytes, Bytes> for 
 
     fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result<()> {
         (self.note)(cx.id(), &message);
-        self.group.broadcast(message).map_err(|_| Failure::new(CloseReason::OverLimit))
+        self.group
+            .broadcast(message)
+            .map_err(|_| Failure::new(CloseReason::OverLimit))
     }
 }
 
@@ -130,15 +134,16 @@ pub struct Asker {
 
 impl Asker {
     /// Puts the program of a client on a node.
-    pub fn start(node: &Node, number: u8) -> Self {
+    pub fn start(node: &Node, number: u8, eye: &Eye) -> Self {
         let asker = Self {
             number,
             disk: Shared::default(),
             handle: Shared::default(),
         };
         let (disk, handle) = (asker.disk.clone(), asker.handle.clone());
+        let eye = Arc::clone(eye);
         node.start(move |net| {
-            let dialled = dial(net, number, &disk);
+            let dialled = dial(net, number, &disk, &eye);
             *handle.lock().unwrap() = Some(dialled.clone());
             dialled
         });
@@ -148,7 +153,9 @@ impl Asker {
     /// Sends something once, whether or not there is a connection.
     pub fn note(&self) {
         let handle = self.handle.lock().unwrap();
-        let Some(handle) = handle.as_ref() else { return };
+        let Some(handle) = handle.as_ref() else {
+            return;
+        };
         let tag = self.disk.lock().unwrap().tag(NOTE, self.number, 0);
         // Refused where too much waits already.
         let _ = handle.try_send(tag.message());
@@ -159,14 +166,15 @@ impl Asker {
     }
 }
 
-fn dial(net: &Net, number: u8, disk: &Shared<Disk>) -> ReconnectingHandle<Bytes> {
-    let disk = Arc::clone(disk);
+fn dial(net: &Net, number: u8, disk: &Shared<Disk>, eye: &Eye) -> ReconnectingHandle<Bytes> {
+    let (disk, eye) = (Arc::clone(disk), Arc::clone(eye));
     Client::on(net)
         .reconnect(Backoff::every(Duration::from_millis(200)).jitter(0.5))
         .while_down(WhileDown::queue())
         .pipeline(move || {
             Pipeline::new(LengthField::u16()).handler(Asking {
                 number,
+                eye: Arc::clone(&eye),
                 disk: Arc::clone(&disk),
                 asked: BTreeSet::new(),
                 due: Instant::START,
@@ -180,6 +188,7 @@ fn dial(net: &Net, number: u8, disk: &Shared<Disk>) -> ReconnectingHandle<Bytes>
 /// One connection of a client.
 struct Asking {
     number: u8,
+    eye: Eye,
     disk: Shared<Disk>,
     /// Questions that wait for their answers.
     asked: BTreeSet<u32>,
@@ -220,8 +229,10 @@ impl Handler<Bytes, Bytes> for Asking {
 
     fn on_message(&mut self, cx: &mut Context<'_, Bytes, Bytes>, message: Bytes) -> Result<()> {
         self.silent = 0;
-        let tag = Tag::read(&message);
-        assert_eq!(message, tag.message(), "bytes that were never sent");
+        let checked = self.eye.lock().unwrap().check(&message);
+        let Some(tag) = checked else {
+            return Ok(());
+        };
         if (tag.kind, tag.client) != (QUESTION, self.number) {
             return Ok(());
         }
@@ -233,9 +244,17 @@ impl Handler<Bytes, Bytes> for Asking {
         if !matches!(event, Event::Timer(_)) {
             return Ok(());
         }
-        assert!(cx.now() >= self.due, "{:?} before {:?}", cx.now(), self.due);
+        if cx.now() < self.due {
+            let fault = format!("a timer of {:?} at {:?}", self.due, cx.now());
+            self.eye.lock().unwrap().faults.push(fault);
+        }
         self.tick(cx);
-        self.silent += 1;
+        // Who waits for nothing has nothing to fear from silence.
+        self.silent = if self.asked.is_empty() {
+            0
+        } else {
+            self.silent + 1
+        };
         if self.silent > TICKS_MAX {
             return Err(Failure::new(CloseReason::HeartbeatLost));
         }
@@ -246,27 +265,33 @@ impl Handler<Bytes, Bytes> for Asking {
 
 /// A server and two clients.
 pub struct Town {
-    pub server: Node,
     pub nodes: [Node; 2],
     pub askers: [Asker; 2],
+    pub handles: Handles,
     pub eye: Eye,
     pub way: Way,
 }
 
 impl Town {
     pub fn build(world: &World, way: Way) -> Self {
-        let (server, eye) = (world.node("server"), Eye::default());
+        let workers = 1 + world.seed() as usize / 4 % 2;
+        let (server, eye) = (world.node_of("server", workers), Eye::default());
         let (theirs, mut life) = (Arc::clone(&eye), 0);
+        let handles = Handles::default();
+        let guarded = Arc::clone(&handles);
         server.start(move |net| {
             life += 1;
-            serve(net, way, life, &theirs)
+            let guard = guard::serve(net, &guarded);
+            (serve(net, way, life, &theirs), guard, beacon::answer(net))
         });
         let nodes = [world.node("a"), world.node("b")];
-        let askers = [0, 1].map(|number| Asker::start(&nodes[number], number as u8));
+        let to = (server.address(), 7000).into();
+        nodes[1].start(move |net| beacon::send(net, to));
+        let askers = [0, 1].map(|number| Asker::start(&nodes[number], number as u8, &eye));
         Self {
-            server,
             nodes,
             askers,
+            handles,
             eye,
             way,
         }
@@ -286,6 +311,3 @@ impl Town {
         }
     }
 }
-
-/// Kept alive by a test that has no more use for it.
-pub type Kept = Arc<Mutex<Vec<RunningServer>>>;
