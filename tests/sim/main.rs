@@ -6,6 +6,7 @@ mod crowd;
 mod datagrams;
 mod echo;
 mod groups;
+mod nodes;
 mod storm;
 
 use std::sync::{Arc, Mutex};

@@ -13,6 +13,7 @@ use netwheel::{
     RunningServer, Server,
 };
 
+use super::town::Town;
 use crate::{Dice, MINUTE, Shared, take};
 
 pub const GUARD: &str = "server:7001";
@@ -101,9 +102,10 @@ impl Peer {
 }
 
 /// Makes the server end a connection for some reason, each of which has its turn under some seed.
-pub fn misbehave(world: &World, from: &Node, seed: u64) {
-    let reason = CloseReason::ALL[seed as usize / 8 % CloseReason::ALL.len()];
-    let before = world.stats().closes(reason);
+pub fn misbehave(world: &World, town: &Town) {
+    let reason = CloseReason::ALL[world.seed() as usize / 8 % CloseReason::ALL.len()];
+    let before = town.server.net().stats().closes(reason);
+    let from = &town.nodes[0];
     let net = from.net();
     let handle = match reason {
         CloseReason::Shutdown => return shut_down(world, from),
@@ -121,8 +123,9 @@ pub fn misbehave(world: &World, from: &Node, seed: u64) {
             peer.handle
         }
     };
-    world.run_for(40 * SECOND);
-    assert!(world.stats().closes(reason) > before, "no {reason}");
+    let net = town.server.net();
+    let ended = world.run_until(MINUTE, || net.stats().closes(reason) > before);
+    assert!(ended, "no {reason}");
     handle.close();
 }
 
@@ -161,6 +164,8 @@ fn shut_down(world: &World, on: &Node) {
         .connect(std::net::SocketAddr::new(on.address(), 7002))
         .unwrap();
     assert!(world.run_until(MINUTE, || server.connections() == 1));
+    // Until a worker has taken it in.
+    world.run_for(SECOND);
     let report = server.shutdown(MINUTE);
     assert_eq!((report.drained, report.aborted), (1, 0));
     assert!(world.run_until(MINUTE, || client.closed().is_some()));

@@ -24,7 +24,7 @@ fn storm(world: &World) {
     }
     guard::hear_to_the_end(world, &town.nodes[0]);
     guard::churn(world, &town.nodes[1], &town.handles, &mut dice);
-    guard::misbehave(world, &town.nodes[0], world.seed());
+    guard::misbehave(world, &town);
     let rest = world.drain(2 * MINUTE);
     rest.unwrap_or_else(|stuck| panic!("{:?}: {stuck}", town.way));
     let faults = &town.eye.lock().unwrap().faults;

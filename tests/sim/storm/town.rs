@@ -265,6 +265,7 @@ impl Handler<Bytes, Bytes> for Asking {
 
 /// A server and two clients.
 pub struct Town {
+    pub server: Node,
     pub nodes: [Node; 2],
     pub askers: [Asker; 2],
     pub handles: Handles,
@@ -289,6 +290,7 @@ impl Town {
         nodes[1].start(move |net| beacon::send(net, to));
         let askers = [0, 1].map(|number| Asker::start(&nodes[number], number as u8, &eye));
         Self {
+            server,
             nodes,
             askers,
             handles,
