@@ -36,6 +36,7 @@ use crate::panics::{Panicked, contain};
 use crate::pipeline::{
     AnyPipeline, Closing, Due, Event, Link, OWNER_LIBRARY, Pause, State, Turn, Way,
 };
+use crate::planted::{Bug, is_planted};
 
 use filtered::Filters;
 pub(crate) use service::{Factory, Listens, Service};
@@ -223,6 +224,9 @@ impl Connection {
         match self.state.closing {
             Closing::No => Fate::Live,
             Closing::Now(reason) => Fate::Broken(reason),
+            Closing::AfterFlush(reason) if is_planted(Bug::DroppedTail) && self.blocked => {
+                Fate::Finished(reason)
+            }
             Closing::AfterFlush(reason)
                 if !self.has_output() && (self.state.failed || !self.holds_back()) =>
             {

@@ -29,6 +29,7 @@ use crate::id::{ConnectionId, Key};
 use crate::limits::{ACCEPT_BATCH, WorkerLimits};
 use crate::mailbox::{Command, Mailbox};
 use crate::pipeline::Turn;
+use crate::planted::{Bug, is_planted};
 use crate::slots::Slots;
 use crate::stats::WorkerStats;
 use crate::wheel::Wheel;
@@ -314,6 +315,11 @@ impl<D: Driver> Worker<D> {
         if key.is_endpoint() {
             let (endpoints, mut ground) = self.endpoints();
             return endpoints.serve_handles(&mut ground, key);
+        }
+        if is_planted(Bug::StaleSlot)
+            && let Some(tenant) = self.slots.tenant(key)
+        {
+            return self.close(tenant, CloseReason::Local);
         }
         let Some((entry, io)) = self.entry(key) else {
             return;

@@ -7,6 +7,8 @@ mod datagrams;
 mod echo;
 mod groups;
 mod nodes;
+#[cfg(netwheel_planted)]
+mod planted;
 mod storm;
 
 use std::sync::{Arc, Mutex};
