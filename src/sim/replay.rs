@@ -8,17 +8,30 @@ use super::runs::VARIABLE;
 /// A command line that runs the present test, or example, under one seed.
 pub(super) fn replay(seed: u64) -> String {
     let program = env::current_exe().unwrap_or_default();
+    let arguments: Vec<_> = env::args().skip(1).collect();
     let thread = thread::current();
     let test = thread.name().filter(|name| *name != "main");
     let package = env::var("CARGO_PKG_NAME").unwrap_or_default();
     format!(
         "{VARIABLE}={seed} {}",
-        command(&program, &package, test, !cfg!(debug_assertions))
+        command(
+            &program,
+            &package,
+            test,
+            !cfg!(debug_assertions),
+            &arguments
+        )
     )
 }
 
 /// What cargo is to run, as far as the place of the program says it.
-fn command(program: &Path, package: &str, test: Option<&str>, release: bool) -> String {
+fn command(
+    program: &Path,
+    package: &str,
+    test: Option<&str>,
+    release: bool,
+    arguments: &[String],
+) -> String {
     let stem = program.file_stem().unwrap_or_default().to_string_lossy();
     let folder = program.parent().and_then(Path::file_name);
     let is_in = |name: &str| folder.is_some_and(|folder| folder == name);
@@ -39,6 +52,9 @@ fn command(program: &Path, package: &str, test: Option<&str>, release: bool) -> 
         });
     }
     words.extend(test.map(str::to_owned));
+    if is_in("examples") && !arguments.is_empty() {
+        words.push(format!("-- {}", arguments.join(" ")));
+    }
     words.join(" ")
 }
 
@@ -48,8 +64,15 @@ mod tests {
 
     #[test]
     fn the_command_names_the_target_and_the_test() {
-        let of =
-            |program: &str, test, release| command(Path::new(program), "my-shop", test, release);
+        let of = |program: &str, test, release| {
+            command(
+                Path::new(program),
+                "my-shop",
+                test,
+                release,
+                &["--naive".to_owned()],
+            )
+        };
         assert_eq!(
             of("/t/debug/deps/sim-0a1b", Some("echo::small"), false),
             "cargo test --test sim echo::small"
@@ -64,7 +87,7 @@ mod tests {
         );
         assert_eq!(
             of("/t/release/examples/sim_bad_network", None, true),
-            "cargo run --release --example sim_bad_network"
+            "cargo run --release --example sim_bad_network -- --naive"
         );
         assert_eq!(of("/tmp/doctest/rust_out", None, false), "cargo test");
     }

@@ -1,5 +1,6 @@
 //! A server that ends each connection for the reason its peer asks for, and peers that behave badly.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,18 +190,19 @@ pub fn hear_to_the_end(world: &World, from: &Node) {
 /// Peers come and go while the server speaks to all of them; none is sent away.
 pub fn churn(world: &World, from: &Node, handles: &Handles, dice: &mut Dice) {
     take(handles);
-    let mut peers = Vec::new();
-    for _ in 0..20 {
-        let peer = Peer::dial(&from.net());
-        peer.handle.try_send(vec![255].into()).unwrap();
-        peers.push(peer);
-        for handle in &*handles.lock().unwrap() {
-            // Those that have gone take nothing.
-            let _ = handle.try_send(Bytes::from_static(b"news"));
+    let mut peers: VecDeque<Peer> = VecDeque::new();
+    for _ in 0..8 {
+        for _ in 0..3 {
+            let peer = Peer::dial(&from.net());
+            peer.handle.try_send(vec![255].into()).unwrap();
+            peers.push_back(peer);
         }
-        world.run_for(Duration::from_micros(1 << dice.below(17)));
-        if peers.len() > 5 {
-            let peer = peers.swap_remove(dice.below(peers.len()));
+        for _ in 0..3 {
+            world.run_for(Duration::from_micros(1 << dice.below(17)));
+            speak(handles);
+        }
+        while peers.len() > 9 {
+            let peer = peers.pop_front().unwrap();
             assert_eq!(peer.handle.closed(), None, "sent away");
             peer.handle.close();
         }
@@ -210,4 +212,10 @@ pub fn churn(world: &World, from: &Node, handles: &Handles, dice: &mut Dice) {
         assert_eq!(peer.handle.closed(), None, "sent away");
         peer.handle.close_after_flush();
     }
+}
+
+/// Says something to everybody who is there; who has gone takes nothing.
+fn speak(handles: &Handles) {
+    let mut handles = handles.lock().unwrap();
+    handles.retain(|handle| handle.try_send(Bytes::from_static(b"news")).is_ok());
 }
