@@ -19,7 +19,7 @@
 pub enum Bug {
     /// A worker goes to sleep without a look at its mailbox.
     LostWakeUp,
-    /// A late command finds its connection by the slot alone, whoever has that now, and ends it.
+    /// A late event or command finds its connection by the slot alone, whoever has that now, and ends it.
     StaleSlot,
     /// A close does not wait for the output that a full socket has left.
     DroppedTail,

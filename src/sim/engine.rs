@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::fabric::{Fabric, Trace, Upshot};
 use super::faults::Faults;
@@ -157,11 +158,15 @@ impl Engine {
     }
 
     fn pass_until(&mut self, at: Instant) {
-        self.clock.advance(at.since(self.clock.now()));
+        self.pass(at.since(self.clock.now()));
+        self.steps_now = 0;
+    }
+
+    fn pass(&self, time: Duration) {
+        self.clock.advance(time);
         for host in self.hosts.iter().filter(|host| host.is_up()) {
             host.sync(self.clock.now());
         }
-        self.steps_now = 0;
     }
 }
 
@@ -227,7 +232,18 @@ impl Engine {
                 self.fabric().note(Trace::Turn, index as u64, node);
                 let life = &mut self.hosts[node].life;
                 life.stations[index].turn(&life.network.clock);
+                self.let_turn_take_time();
             }
+        }
+    }
+
+    fn let_turn_take_time(&self) {
+        let mut fabric = self.fabric();
+        let Fabric { temper, random, .. } = &mut *fabric;
+        let time = temper.turn(random);
+        drop(fabric);
+        if !time.is_zero() {
+            self.pass(time);
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Fault {
     Duplicate,
     /// A datagram socket takes nothing for a while.
     FullSocket,
+    /// A worker's turn takes up to a millisecond, as on a core that others want too; otherwise it takes no time.
+    SlowTurn,
     /// What is sent is on its way for up to two seconds.
     Delay,
     /// The network breaks a connection: both ends are reset.
@@ -54,7 +56,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind, in the order of the enum: for counters and tables.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ShortRead,
         Self::ShortWrite,
         Self::WouldBlock,
@@ -67,6 +69,7 @@ impl Fault {
         Self::Loss,
         Self::Duplicate,
         Self::FullSocket,
+        Self::SlowTurn,
         Self::Delay,
         Self::Reset,
         Self::HalfClose,
@@ -93,6 +96,7 @@ impl Fault {
             Self::Loss => "loss",
             Self::Duplicate => "duplicate",
             Self::FullSocket => "full_socket",
+            Self::SlowTurn => "slow_turn",
             Self::Delay => "delay",
             Self::Reset => "reset",
             Self::HalfClose => "half_close",

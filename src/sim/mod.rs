@@ -104,7 +104,7 @@
 //!   its network was away for a quarter of an hour, or by keepalive.
 //! - The end of resources: descriptors, ports, memory, the disk. What a program writes to a disk is its own affair,
 //!   and what it shares with the test outlives its crash.
-//! - The time of day: a node's clock is monotonic, and of its own pace. What callbacks do takes no time.
+//! - The time of day: a node's clock is monotonic, and of its own pace. What callbacks do takes no time, but for [`Fault::SlowTurn`].
 //! - Routing: an address belongs to one node; all others are of the world's own network.
 //! - Connections of Unix sockets between nodes, and `sendfile`: files go through the output.
 

@@ -8,6 +8,8 @@ use crate::random::Random;
 
 /// The longest that a [`Fault::Delay`] takes: more than a retransmission, less than most patience.
 const DELAY_MICROS_MAX: usize = 2_000_000;
+/// The longest that a turn takes.
+const TURN_MICROS_MAX: usize = 1000;
 /// The longest that nodes are apart: more than most timeouts.
 const PARTITION_MICROS_MAX: usize = 10_000_000;
 /// The longest that a node is down.
@@ -76,6 +78,14 @@ impl Temper {
         }
         let most = usize::try_from(self.delay_max.as_micros()).expect("far below a second");
         micros(random.between(0, most))
+    }
+
+    /// How long a turn takes.
+    pub(super) fn turn(&mut self, random: &mut Random) -> Duration {
+        match self.strikes(Fault::SlowTurn, random) {
+            true => micros(random.magnitude(1, TURN_MICROS_MAX)),
+            false => Duration::ZERO,
+        }
     }
 
     /// How long nodes stay apart.

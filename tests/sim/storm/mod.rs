@@ -8,7 +8,7 @@ mod strict;
 mod town;
 
 use netwheel::CloseReason;
-use netwheel::sim::{Faults, Summary, World};
+use netwheel::sim::{Fault, Faults, Summary, World};
 
 use self::town::{Town, Way};
 use crate::{Dice, MINUTE, Runs};
@@ -25,7 +25,7 @@ pub fn storm(world: &World) {
     town.weather(world, &mut dice);
     let rest = world.drain_until(2 * MINUTE, || town.is_done());
     rest.unwrap_or_else(|stuck| panic!("{:?}: {stuck}", town.way));
-    world.set_faults(&Faults::gentle());
+    world.set_faults(&Faults::gentle().with(Fault::SlowTurn));
     for client in 10..13 {
         strict::ask_once(world, &town, &mut dice, client);
     }
