@@ -84,13 +84,9 @@ fn waits_of_host(host: &Host, waits: &mut Vec<String>) {
 }
 
 fn wait_of_socket(socket: &Socket) -> Option<String> {
-    let Some(peer) = socket.waiting() else {
-        return None;
-    };
-    Some(format!(
-        "the connection with {}: {peer}",
-        socket.addresses.address
-    ))
+    let what = socket.waiting()?;
+    let peer = socket.addresses.address;
+    Some(format!("the connection with {peer}: {what}"))
 }
 
 impl Socket {

@@ -64,20 +64,15 @@ impl Summary {
 
     /// Adds what other worlds have been through, in any order.
     pub(super) fn add(&mut self, other: &Self) {
-        let first = self.seeds == 0;
-        let least = |mine, theirs| {
-            if first {
-                theirs
-            } else {
-                std::cmp::min(mine, theirs)
-            }
-        };
-        self.messages_least = least(self.messages_least, other.messages_least);
-        self.nodes_least = if first {
-            other.nodes_least
-        } else {
-            self.nodes_least.min(other.nodes_least)
-        };
+        if self.seeds == 0 {
+            // There is no least of nothing.
+            return self.clone_from(other);
+        }
+        if other.seeds == 0 {
+            return;
+        }
+        self.nodes_least = self.nodes_least.min(other.nodes_least);
+        self.messages_least = self.messages_least.min(other.messages_least);
         self.seeds += other.seeds;
         self.messages += other.messages;
         self.faults.add(&other.faults);
@@ -112,5 +107,34 @@ impl fmt::Display for Summary {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Faults;
+
+    #[test]
+    fn a_sum_keeps_the_least_and_does_not_mind_the_order() {
+        let worlds = [2, 3, 1].map(|nodes| {
+            let world = World::with_faults(nodes, &Faults::all());
+            for node in 0..nodes {
+                let _ = world.node(&node.to_string());
+            }
+            Summary::of(&world)
+        });
+        let sum = |order: [usize; 3]| {
+            let mut sum = Summary::default();
+            for world in order {
+                sum.add(&worlds[world]);
+            }
+            sum.add(&Summary::default());
+            sum
+        };
+        assert_eq!(sum([0, 1, 2]), sum([2, 0, 1]));
+        let sum = sum([0, 1, 2]);
+        assert_eq!((sum.seeds, sum.nodes_least), (3, 1));
+        assert!(sum.to_string().starts_with("3 worlds in 0.0 s"), "{sum}");
     }
 }

@@ -62,6 +62,7 @@ fn check(summary: &Summary) {
 /// NETWHEEL_SEED=0..10000 cargo test --release --test sim everybody_recovers_from_a_storm -- --nocapture
 /// ```
 #[test]
+#[expect(clippy::print_stdout, reason = "a table, for whoever asks for it")]
 fn everybody_recovers_from_a_storm() {
     let runs = Runs::seeds(0..FEW).faults(Faults::all()).threads(2);
     let summary = runs.run(storm);

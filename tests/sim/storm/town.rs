@@ -259,7 +259,7 @@ impl Handler<Bytes, Bytes> for Asking {
             return Err(Failure::new(CloseReason::HeartbeatLost));
         }
         // All that waits, so that a word comes back even when everything was answered.
-        self.ask(cx, self.silent % 3 == 0)
+        self.ask(cx, self.silent.is_multiple_of(3))
     }
 }
 
