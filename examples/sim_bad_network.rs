@@ -34,7 +34,9 @@ Try it:
 There is no network to talk to: all of it happens in memory, in virtual time.";
 
 /// Orders of each shop.
-const ORDERS: usize = 20;
+const ORDERS: usize = 60;
+/// Orders that are sent together.
+const WINDOW: usize = 5;
 /// After so long without an answer an order is sent again.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// For so long faults happen, and for so long all may take to recover from them.
@@ -150,10 +152,14 @@ fn sell(
 struct Shop(Arc<Mutex<Orders>>);
 
 impl Shop {
-    /// Sends all that is open, and looks again later.
+    /// Sends some of what is open, and looks again later.
     fn send(&self, cx: &mut Context<'_, String, String>) -> Result<()> {
-        let open = self.0.lock().map(|orders| orders.clone());
-        for order in open.unwrap_or_default() {
+        let some = |orders: &Orders| orders.iter().take(WINDOW).cloned().collect();
+        let open: Vec<_> = self
+            .0
+            .lock()
+            .map_or_else(|_| Vec::new(), |orders| some(&orders));
+        for order in open {
             cx.write(order)?;
         }
         cx.timer(PATIENCE, TimerKey(0));
@@ -166,11 +172,12 @@ impl Handler<String, String> for Shop {
         self.send(cx)
     }
 
-    fn on_message(&mut self, _: &mut Context<'_, String, String>, order: String) -> Result<()> {
-        if let Ok(mut orders) = self.0.lock() {
-            orders.remove(&order);
+    fn on_message(&mut self, cx: &mut Context<'_, String, String>, order: String) -> Result<()> {
+        let confirmed = |orders: &mut Orders| orders.remove(&order) && orders.len() % WINDOW == 0;
+        match self.0.lock().is_ok_and(|mut orders| confirmed(&mut orders)) {
+            true => self.send(cx),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn on_event(&mut self, cx: &mut Context<'_, String, String>, event: &Event) -> Result<()> {

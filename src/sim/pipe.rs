@@ -92,8 +92,10 @@ impl Pipe {
         count
     }
 
-    /// What is on its way is lost.
+    /// What is on its way is lost, a reset too.
     pub(super) fn lose_in_flight(&mut self) {
+        let is_reset = |parcel: &Parcel| matches!(parcel, Parcel::Reset);
+        self.broken &= !self.in_flight.iter().any(is_reset);
         self.in_flight.clear();
         self.in_flight_bytes = 0;
     }
@@ -101,5 +103,27 @@ impl Pipe {
     /// What was not read is lost.
     pub(super) fn lose_unread(&mut self) {
         self.received.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_behind_a_reset_unless_that_was_lost() {
+        let mut pipe = Pipe::new(100);
+        pipe.send(Parcel::Reset);
+        pipe.send(Parcel::Bytes(vec![1]));
+        pipe.lose_in_flight();
+        assert!(!pipe.arrive(), "the reset is lost");
+        pipe.send(Parcel::Bytes(vec![2]));
+        assert_eq!((pipe.carried(), pipe.room()), (1, 99));
+        assert!(!pipe.arrive());
+        pipe.send(Parcel::Reset);
+        assert!(pipe.arrive());
+        pipe.lose_in_flight();
+        pipe.send(Parcel::Bytes(vec![3]));
+        assert_eq!((pipe.carried(), pipe.unread()), (0, 1));
     }
 }
