@@ -3,17 +3,17 @@
 //! Test your service against a thousand bad networks in a second.
 //!
 //! ```text
-//!            ┌───────────────────────── World ─────────────────────────┐
-//!   Net ──>  │ node "store"           node "shop"          ...          │
+//!            ┌───────────────────────── World ──────────────────────────┐
+//!   Net ──>  │ node "store"           node "shop"         ...           │
 //!            │ workers, pools, clock  workers, pools, clock             │ ──> trace_hash
 //!   seed ──> │ fabric: sockets, bytes in flight, time, chance, faults   │     faults_fired
 //!            └──────────────────────────────────────────────────────────┘
 //! ```
 //! A function that takes a [`Net`](crate::Net) runs unchanged on a reactor and in here: give it
-//! [`World::net`], or that of a [`Node`]. What happens next is chosen by the seed: which worker turns, which bytes arrive, when a
-//! pool runs, how short a read or write comes out, when a socket is full. Every choice is one that a real
-//! network, kernel and scheduler may make too, so a test that fails under some seed has found a bug; and
-//! the same seed makes the same choices, so it can be looked at as often as it takes.
+//! [`World::net`], or that of a [`Node`]. What happens next is chosen by the seed: which worker turns, which
+//! bytes arrive, when a pool runs, how short a read or write comes out, when a socket is full. Every choice is
+//! one that a real network, kernel and scheduler may make too, so a test that fails under some seed has found
+//! a bug; and the same seed makes the same choices, so it can be looked at as often as it takes.
 //!
 //! ```
 //! use netwheel::sim::Runs;
@@ -42,10 +42,11 @@
 //! # Faults
 //!
 //! By default a world is [gentle](Faults::gentle): bytes come in scraps, late, and find sockets full, but they
-//! come. With [`Faults::all`] connections break, FINs come that nobody sent, nodes do not reach each other for a while, or in one direction,
-//! crash and come back without their memory, and their clocks drift. The seed draws how often each happens, and
-//! leaves some out. A test has three parts: programs that are put on [nodes](World::node), a phase in which things go wrong, and a phase in
-//! which they do not any more, by the end of which all must have recovered ([`World::drain`]).
+//! come. With [`Faults::all`] connections break, FINs come that nobody sent, nodes do not reach each other for a
+//! while, or in one direction only, crash and come back without their memory, and their clocks drift. The seed
+//! draws how often each happens, and leaves some out. A test has three parts: programs that are put on
+//! [nodes](World::node), a phase in which things go wrong, and a phase in which they do not any more, by the
+//! end of which all must have recovered ([`World::drain`]).
 //!
 //! ```
 //! use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,14 +98,15 @@
 //!
 //! # What it does not model
 //!
-//! - Threads: code runs one callback at a time, so races on the program's own shared memory do not show. The crate's
-//!   own are explored by loom.
-//! - Acknowledgements, congestion and retransmission of TCP: bytes are delayed and held back, never lost from the middle of a
-//!   connection. So a one-way partition stops the bytes of one direction only, and no connection ends because
-//!   its network was away for a quarter of an hour, or by keepalive.
-//! - The end of resources: descriptors, ports, memory, the disk. What a program writes to a disk is its own affair,
-//!   and what it shares with the test outlives its crash.
-//! - The time of day: a node's clock is monotonic, and of its own pace. What callbacks do takes no time, but for [`Fault::SlowTurn`].
+//! - Threads: code runs one callback at a time, so races on the program's own shared memory do not show. The
+//!   crate's own are explored by loom.
+//! - Acknowledgements, congestion and retransmission of TCP: bytes are delayed and held back, never lost from
+//!   the middle of a connection. So a one-way partition stops the bytes of one direction only, and no
+//!   connection ends because its network was away for a quarter of an hour, or by keepalive.
+//! - The end of resources: descriptors, ports, memory, the disk. What a program writes to a disk is its own
+//!   affair, and what it shares with the test outlives its crash.
+//! - The time of day: a node's clock is monotonic, and of its own pace. What callbacks do takes no time, but
+//!   for [`Fault::SlowTurn`].
 //! - Routing: an address belongs to one node; all others are of the world's own network.
 //! - Connections of Unix sockets between nodes, and `sendfile`: files go through the output.
 
@@ -125,6 +127,7 @@ mod progress;
 mod replay;
 mod runs;
 mod socket;
+mod streams;
 mod stuck;
 mod summary;
 mod temper;

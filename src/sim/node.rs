@@ -136,8 +136,8 @@ impl Node {
     /// Takes it down, unless it is, without a word to anybody: none of its callbacks is called any more, and
     /// no FIN leaves. Its peers hear nothing until they send something and it is up again: a reset then.
     ///
-    /// What its programs had in memory stops where it was and is dropped with the world. A handle that the
-    /// test keeps of them does nothing any more.
+    /// What its programs had in memory stops where it was and is dropped with the world; what tells of that, such
+    /// as a client's `on_state`, tells of it then. A handle that the test keeps of them does nothing any more.
     pub fn crash(&self) {
         self.with(|engine| engine.crash(self.face.id));
     }

@@ -179,7 +179,7 @@ impl World {
 /// What goes wrong.
 impl World {
     /// From now on these faults happen, as often as the seed says, and no others. What lasts goes on:
-    /// partitions, and nodes that are down.
+    /// partitions, nodes that are down, and the clocks of those that are up.
     pub fn set_faults(&self, faults: &Faults) {
         lock(&self.fabric).set_faults(faults);
     }
@@ -211,7 +211,12 @@ impl World {
     }
 
     /// From now on what one node sends the other is on its way for so long, and back.
+    ///
+    /// # Panics
+    ///
+    /// When the range is empty.
     pub fn set_delay(&self, one: &Node, other: &Node, delay: RangeInclusive<Duration>) {
+        assert!(!delay.is_empty(), "{delay:?} has no delay in it");
         let (one, other) = (one.face.id(), other.face.id());
         let links = &mut lock(&self.fabric).links;
         links.set_delay(one, other, delay.clone());
