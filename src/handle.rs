@@ -29,6 +29,8 @@ use crate::file_region::FileRegion;
 use crate::id::{ConnectionId, Key};
 use crate::limits::OutputRoom;
 use crate::mailbox::{Command, Mailbox};
+#[cfg(netwheel_planted)]
+use crate::planted::{Bug, is_planted};
 use crate::sync::lock;
 use crate::thread_role;
 
@@ -109,6 +111,8 @@ pub(crate) struct Entry<Out> {
     pub(crate) from: u32,
     /// What it counts for until it is encoded; kept, so that it is counted out as it was counted in.
     pub(crate) weight: u32,
+    #[cfg(netwheel_planted)]
+    pub(crate) twice: bool,
     /// The newest broadcast from before it was accepted; it is encoded behind that.
     behind: usize,
 }
@@ -121,6 +125,8 @@ impl<Out> Entry<Out> {
             file: None,
             from,
             weight: 0,
+            #[cfg(netwheel_planted)]
+            twice: false,
             behind: 0,
         }
     }
@@ -276,6 +282,11 @@ impl<Out> Outbox<Out> {
             route.mailbox.admit_always(waiting.len());
         }
         for entry in waiting.drain(..) {
+            #[cfg(netwheel_planted)]
+            let entry = Entry {
+                twice: is_planted(Bug::DoubledResend),
+                ..entry
+            };
             queue.push(self, entry);
         }
     }

@@ -30,6 +30,11 @@ mod net;
 mod options;
 mod panics;
 mod pipeline;
+#[cfg(not(netwheel_planted))]
+mod planted;
+#[cfg(netwheel_planted)]
+#[doc(hidden)]
+pub mod planted;
 mod random;
 mod reactor;
 mod repeated;

@@ -24,6 +24,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::id::Key;
+use crate::planted::{Bug, is_planted};
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 
 /// Ends a worker's wait; may be called from any thread, any number of times.
@@ -152,7 +153,7 @@ impl Mailbox {
     /// Announces that the worker is about to sleep; `false` when there is something to do first. Worker only.
     pub(crate) fn may_sleep(&self) -> bool {
         self.sleeping.swap(true, Ordering::AcqRel);
-        let empty = lock(&self.commands).is_empty();
+        let empty = is_planted(Bug::LostWakeUp) || lock(&self.commands).is_empty();
         if !empty {
             self.awake();
         }

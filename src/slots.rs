@@ -120,6 +120,13 @@ impl<T> Slots<T> {
         self.generations.len()
     }
 
+    /// Who has the slot of a stale key now.
+    pub(crate) fn tenant(&self, key: Key) -> Option<Key> {
+        let slot = key.slot as usize;
+        let tenant = key_of(&self.generations, self.entries.get(slot).map(|_| slot)?);
+        (tenant != key).then_some(tenant)
+    }
+
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

@@ -19,6 +19,8 @@ mod id;
 mod mailbox;
 #[path = "../src/executor/parking.rs"]
 mod parking;
+#[path = "../src/planted.rs"]
+mod planted;
 
 /// What `src/sync.rs` is to the library.
 mod sync {

@@ -14,6 +14,8 @@ pub(crate) mod clock;
 pub(crate) mod id;
 #[path = "../../src/mailbox.rs"]
 pub(crate) mod mailbox;
+#[path = "../../src/planted.rs"]
+pub(crate) mod planted;
 #[path = "../../src/slots.rs"]
 pub(crate) mod slots;
 #[path = "../../src/sync.rs"]

@@ -14,7 +14,7 @@ mod timers;
 mod wheel;
 
 // The included files know these by the names that they have in the library.
-use internal::{clock, id, sync};
+use internal::{clock, id, planted, sync};
 
 /// Samples of each bench, unless its attribute or `--sample-count` says otherwise: enough for a steady
 /// median where other programs run, and all is done in a few minutes.

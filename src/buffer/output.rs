@@ -219,6 +219,18 @@ impl Output {
         (!pieces.queue.is_empty()).then_some(&pieces.queue)
     }
 
+    /// Puts what was written since `start` once more.
+    #[cfg(netwheel_planted)]
+    pub(crate) fn repeat_from(&mut self, start: usize) {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let filled = self.gather(&mut slices);
+        let all: Vec<u8> = slices[..filled]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect();
+        self.put(&all[start..]);
+    }
+
     /// Fills `slices` with the oldest bytes, in order; answers how many slices were filled.
     pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut rest = &self.buffer.tail[self.consumed..];

@@ -39,6 +39,7 @@ use crate::inspection::{ConnectionInfo, ConnectionPhase};
 use crate::options::Options;
 use crate::panics::{Panicked, contain};
 use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, Pause, State, Turn, Way};
+use crate::planted::{Bug, is_planted};
 
 use crate::whereabouts::Label;
 use filtered::Filters;
@@ -259,6 +260,9 @@ impl Connection {
         match self.state.closing {
             Closing::No => Fate::Live,
             Closing::Now(reason) => Fate::Broken(reason),
+            Closing::AfterFlush(reason) if is_planted(Bug::DroppedTail) && self.blocked => {
+                Fate::Finished(reason)
+            }
             Closing::AfterFlush(reason)
                 if !self.has_output() && (self.state.failed || !self.holds_back()) =>
             {

@@ -324,11 +324,18 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
             turn,
             owner: entry.from,
         };
-        cx.send_outward(Parts {
+        #[cfg(netwheel_planted)]
+        let (twice, start) = (entry.twice, cx.state.sink().len());
+        let sent = cx.send_outward(Parts {
             out: entry.out,
             done: entry.done,
             file: entry.file,
-        })
+        });
+        #[cfg(netwheel_planted)]
+        if twice {
+            cx.state.sink().repeat_from(start);
+        }
+        sent
     }
 
     /// Encodes what handles have sent, until the output is above `output_max`.

@@ -6,6 +6,7 @@
 use super::valve::Way;
 use crate::clock::Instant;
 use crate::error::CloseReason;
+use crate::planted::{Bug, is_planted};
 
 /// Names a timer among those of one stage or handler; arming it again moves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,16 @@ struct Timer {
     at: Instant,
     owner: u32,
     due: Due,
+}
+
+impl Timer {
+    /// When it fires.
+    fn due_at(&self) -> Instant {
+        if is_planted(Bug::EarlyTimer) {
+            return Instant::from_nanos(self.at.as_nanos().saturating_sub(1_000_000));
+        }
+        self.at
+    }
 }
 
 /// The timers of one connection. Most have one, which needs no memory of its own.
@@ -85,16 +96,16 @@ impl Timers {
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.all().map(|timer| timer.at).min()
+        self.all().map(Timer::due_at).min()
     }
 
     pub(crate) fn count_due(&self, now: Instant) -> usize {
-        self.all().filter(|timer| timer.at <= now).count()
+        self.all().filter(|timer| timer.due_at() <= now).count()
     }
 
     /// Takes the earliest timer that is due; of several at one moment, the one that was armed first.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(u32, Due)> {
-        let due = self.all().filter(|timer| timer.at <= now);
+        let due = self.all().filter(|timer| timer.due_at() <= now);
         let Timer { owner, due, .. } = *due.min_by_key(|timer| timer.at)?;
         self.cancel(owner, due);
         Some((owner, due))

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::fabric::{Due, Fabric, Trace};
+use super::faults::Fault;
+use super::links::{NodeId, address_of};
+use super::listener::check_address;
 use crate::datagram::{At, Group, UdpOptions, Wire};
 use crate::error::Error;
 use crate::id::Key;
-use crate::random::{Random, mix};
+use crate::random::mix;
 use crate::sync::lock;
 use crate::transport::{EndpointArrival, Readiness};
 
@@ -32,20 +36,11 @@ pub(super) struct MemoryDatagrams {
 pub(super) struct Datagrams {
     ports: BTreeMap<PortId, Port>,
     flights: BTreeMap<u64, Flight>,
-    arrivals: Vec<(usize, EndpointArrival<MemoryDatagrams>)>,
-    /// Drawn with the first socket, so that worlds without any are what they were.
-    mood: Option<Mood>,
-}
-
-/// How often what happens, once in so many times; never for zero.
-#[derive(Clone, Copy)]
-struct Mood {
-    loses: usize,
-    doubles: usize,
-    full: usize,
+    pub(super) arrivals: Vec<(usize, EndpointArrival<MemoryDatagrams>)>,
 }
 
 struct Port {
+    node: NodeId,
     local: SocketAddr,
     peer: Option<SocketAddr>,
     shared: bool,
@@ -66,33 +61,22 @@ struct Port {
 #[derive(Clone)]
 struct Flight {
     from: PortId,
+    /// The node that it comes from.
+    node: NodeId,
     source: SocketAddr,
     to: SocketAddr,
     bytes: Vec<u8>,
 }
 
-impl Mood {
-    fn draw(random: &mut Random) -> Self {
-        let mut rate = || match random.below(3) {
-            0 => 0,
-            _ => random.magnitude(3, 64),
-        };
-        Self {
-            loses: rate(),
-            doubles: rate(),
-            full: rate(),
-        }
-    }
-}
-
 impl Port {
     /// Whether a datagram to this address, from there, is for this socket.
-    fn hears(&self, to: SocketAddr, source: SocketAddr) -> bool {
+    fn hears(&self, node: NodeId, to: SocketAddr, source: SocketAddr) -> bool {
         let is_member = self.groups.iter().any(|group| match group {
             Group::V4(group, _) => to.ip() == IpAddr::V4(*group),
             Group::V6(group, _) => to.ip() == IpAddr::V6(*group),
         });
-        let is_here = self.local.ip().is_unspecified() || self.local.ip() == to.ip();
+        let is_here =
+            self.node == node && (self.local.ip().is_unspecified() || self.local.ip() == to.ip());
         self.local.port() == to.port()
             && (is_member || is_here || is_to_all(to))
             && (!to.ip().is_multicast() || is_member)
@@ -100,8 +84,11 @@ impl Port {
     }
 
     /// Where what it sends comes from.
-    fn source(&self) -> SocketAddr {
+    fn source(&self, to: SocketAddr) -> SocketAddr {
         match self.local {
+            local if self.node > 0 && local.ip().is_unspecified() && !to.ip().is_loopback() => {
+                (address_of(self.node), local.port()).into()
+            }
             SocketAddr::V4(local) if local.ip().is_unspecified() => {
                 (Ipv4Addr::LOCALHOST, local.port()).into()
             }
@@ -125,26 +112,31 @@ fn is_to_all(to: SocketAddr) -> bool {
 impl Fabric {
     pub(super) fn bind_datagrams(
         &mut self,
+        node: NodeId,
         at: At,
         options: &UdpOptions,
     ) -> Result<(PortId, SocketAddr), Error> {
         let (mut local, peer) = match at {
             At::Bound(local) => (local, None),
-            At::Connected(peer) => (SocketAddr::new(peer.ip(), 0), Some(peer)),
+            At::Connected(peer) => {
+                let far = node > 0 && !peer.ip().is_loopback();
+                let ip = if far { address_of(node) } else { peer.ip() };
+                (SocketAddr::new(ip, 0), Some(peer))
+            }
         };
+        check_address(node, local)?;
         if local.port() == 0 {
             local.set_port(self.listeners.free_port());
         }
-        let taken = |port: &Port| port.local == local && !(port.shared && options.share_port);
+        let same = |port: &Port| port.node == node && port.local == local;
+        let taken = |port: &Port| same(port) && !(port.shared && options.share_port);
         if self.datagrams.ports.values().any(taken) {
             let error = io::ErrorKind::AddrInUse.into();
             return Err(Error::io(format!("cannot bind udp {local}"), error));
         }
-        if self.datagrams.mood.is_none() {
-            self.datagrams.mood = Some(Mood::draw(&mut self.random));
-        }
         let id = self.number();
         let port = Port {
+            node,
             local,
             peer,
             shared: options.share_port,
@@ -231,7 +223,6 @@ impl Fabric {
         bytes: &[u8],
         to: Option<SocketAddr>,
     ) -> io::Result<()> {
-        let mood = self.datagrams.mood.ok_or_else(gone)?;
         let port = self.datagrams.ports.get_mut(&id).ok_or_else(gone)?;
         if std::mem::take(&mut port.refused) {
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -246,23 +237,24 @@ impl Fabric {
         if port.full {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        if self.random.once_in(mood.full) {
+        if self.temper.strikes(Fault::FullSocket, &mut self.random) {
             (port.full, port.writable) = (true, false);
             self.schedule(Due::Room(id));
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let flight = Flight {
             from: id,
-            source: port.source(),
+            node: port.node,
+            source: port.source(to),
             to,
             bytes: bytes.to_vec(),
         };
         self.note(Trace::Write, id, bytes.len());
         self.note_bytes(bytes);
-        if self.random.once_in(mood.doubles) {
+        if self.strikes(Fault::Duplicate) {
             self.fly(flight.clone());
         }
-        if !self.random.once_in(mood.loses) {
+        if !self.strikes(Fault::Loss) {
             self.fly(flight);
         }
         Ok(())
@@ -272,6 +264,32 @@ impl Fabric {
         let number = self.number();
         self.datagrams.flights.insert(number, flight);
         self.schedule(Due::Datagram(number));
+    }
+
+    /// From where to where a datagram is on its way.
+    pub(super) fn ends_of_datagram(&self, number: u64) -> Option<(NodeId, NodeId)> {
+        let flight = self.datagrams.flights.get(&number)?;
+        Some((flight.node, self.links.node_of(flight.to.ip(), flight.node)))
+    }
+
+    /// A datagram is lost on its way.
+    pub(super) fn lose_datagram(&mut self, number: u64) {
+        self.datagrams.flights.remove(&number);
+    }
+
+    /// The sockets of a node are gone.
+    pub(super) fn forget_datagrams_of(&mut self, node: NodeId) {
+        self.datagrams.ports.retain(|_, port| port.node != node);
+    }
+
+    /// Sockets on their way to these workers.
+    pub(super) fn take_endpoints_of(
+        &mut self,
+        desks: &Range<usize>,
+    ) -> Vec<EndpointArrival<MemoryDatagrams>> {
+        let arrivals = &mut self.datagrams.arrivals;
+        let taken = arrivals.extract_if(.., |(desk, _)| desks.contains(desk));
+        taken.map(|(_, arrival)| arrival).collect()
     }
 
     /// A socket has room again.
@@ -287,10 +305,11 @@ impl Fabric {
             return;
         };
         let (to, source) = (flight.to, flight.source);
+        let node = self.links.node_of(to.ip(), flight.node);
         let ports = &mut self.datagrams.ports;
         let mut heard: Vec<_> = ports
             .iter()
-            .filter(|(_, port)| port.hears(to, source))
+            .filter(|(_, port)| port.hears(node, to, source))
             .map(|(id, _)| *id)
             .collect();
         if heard.is_empty() {
@@ -317,7 +336,7 @@ impl Fabric {
     }
 
     fn receive_datagram(&mut self, id: PortId, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let would_block = self.random.once_in(self.temper.would_block);
+        let would_block = self.strikes(Fault::WouldBlock);
         let port = self.datagrams.ports.get_mut(&id).ok_or_else(gone)?;
         if std::mem::take(&mut port.refused) {
             return Err(io::ErrorKind::ConnectionRefused.into());

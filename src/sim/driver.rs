@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::datagrams::MemoryDatagrams;
 use super::fabric::{Fabric, Stream, Trace};
+use super::faults::Fault;
 use crate::address::Peer;
 use crate::buffer::Room;
 use crate::clock::Clock;
@@ -38,8 +39,7 @@ impl MemoryDriver {
             return;
         }
         let mut fabric = lock(&self.fabric);
-        let rate = fabric.temper.pool_between;
-        if fabric.random.once_in(rate) {
+        if fabric.strikes(Fault::PoolAhead) {
             let (nth, quiet) = (fabric.random.below(busy), fabric.random.once_in(2));
             fabric.note(Trace::Pool, nth as u64, busy);
             drop(fabric);

@@ -2,17 +2,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::datagrams::{Datagrams, PortId};
+use super::faults::{Fault, Faults};
+use super::links::{Links, NodeId, address_of};
 use super::listener::Listeners;
-use super::pipe::{Parcel, Pipe};
+use super::pipe::Pipe;
 use super::socket::{Phase, Socket, SocketId};
 use super::temper::Temper;
 use crate::address::{Address, Peer, Place};
-use crate::buffer::Room;
 use crate::clock::{Clock, Instant};
 use crate::connection::Service;
 use crate::error::{Error, ErrorKind};
@@ -23,12 +25,9 @@ use crate::random::{Random, mix};
 use crate::schedule::Task;
 use crate::transport::{Arrival, Readiness};
 
-/// Pieces that one write may be cut into on its way.
-const PARCELS_MAX: usize = 3;
-
 /// A worker's hold on a socket.
 #[derive(Debug)]
-pub(super) struct Stream(SocketId);
+pub(super) struct Stream(pub(super) SocketId);
 
 /// Something that happens at a moment of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +44,18 @@ pub(super) enum Due {
     Datagram(u64),
     /// A datagram socket has room again.
     Room(PortId),
+    /// Nodes reach each other again.
+    Heal(u64),
+    /// A node that has crashed comes up.
+    Restart(NodeId),
+}
+
+/// What follows from what has happened, once nothing is locked.
+pub(super) enum Upshot {
+    Nothing,
+    Call(Task),
+    Crash(NodeId),
+    Restart(NodeId),
 }
 
 /// What leaves a trace.
@@ -61,16 +72,18 @@ pub(super) enum Trace {
     Shutdown,
     Close,
     Task,
+    Crash,
+    Restart,
 }
 
 /// What waits for one worker.
 #[derive(Default)]
-struct Desk {
+pub(super) struct Desk {
     /// Sockets with news.
     listed: Vec<SocketId>,
     /// Events for sockets that have gone meanwhile.
-    stale: Vec<Readiness>,
-    arrivals: VecDeque<Arrival<Stream>>,
+    pub(super) stale: Vec<Readiness>,
+    pub(super) arrivals: VecDeque<Arrival<Stream>>,
 }
 
 /// The network of a world, below its workers.
@@ -81,36 +94,50 @@ pub(super) struct Fabric {
     pub(super) temper: Temper,
     pub(super) listeners: Listeners,
     pub(super) datagrams: Datagrams,
+    pub(super) links: Links,
     clock: Clock,
     trace: u64,
-    sockets: BTreeMap<SocketId, Socket>,
+    pub(super) sockets: BTreeMap<SocketId, Socket>,
     due: BinaryHeap<Reverse<(Instant, u64, Due)>>,
     /// The addresses that names have.
     pub(super) hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Names that are being looked up.
-    pub(super) lookups: BTreeMap<u64, Task>,
-    desks: Vec<Desk>,
+    pub(super) lookups: BTreeMap<u64, (NodeId, Task)>,
+    pub(super) desks: Vec<Desk>,
     /// Numbers given out to sockets, and to what is due, so that it stays in order.
     numbers: u64,
 }
 
 /// Time and trace.
 impl Fabric {
-    pub(super) fn new(mut random: Random, clock: Clock, workers: usize) -> Self {
+    pub(super) fn new(mut random: Random, clock: Clock, faults: &Faults) -> Self {
         Self {
-            temper: Temper::draw(&mut random),
+            temper: Temper::draw(faults, &mut random),
             random,
             listeners: Listeners::new(),
             datagrams: Datagrams::default(),
+            links: Links::new(),
             clock,
             trace: 0,
             sockets: BTreeMap::new(),
             due: BinaryHeap::new(),
             hosts: BTreeMap::new(),
             lookups: BTreeMap::new(),
-            desks: (0..workers).map(|_| Desk::default()).collect(),
+            desks: Vec::new(),
             numbers: 0,
         }
+    }
+
+    /// Desks for so many workers; answers the number of the first.
+    pub(super) fn add_desks(&mut self, workers: usize) -> usize {
+        let first = self.desks.len();
+        self.desks.resize_with(first + workers, Desk::default);
+        first
+    }
+
+    /// Whether a fault happens, at a moment at which it could.
+    pub(super) fn strikes(&mut self, fault: Fault) -> bool {
+        self.temper.strikes(fault, &mut self.random)
     }
 
     /// Leaves a trace of what has happened, to whom, and how much.
@@ -140,7 +167,11 @@ impl Fabric {
 
     /// Lets something happen after a delay; things of one socket stay in order.
     pub(super) fn schedule(&mut self, due: Due) {
-        let delay = self.temper.delay(&mut self.random);
+        let delay = self.delay_of(due);
+        self.schedule_in(delay, due);
+    }
+
+    pub(super) fn schedule_in(&mut self, delay: Duration, due: Due) {
         let mut at = self.clock.now() + delay;
         if let Due::Parcel(id) = due
             && let Some(socket) = self.sockets.get_mut(&id)
@@ -150,6 +181,35 @@ impl Fabric {
         }
         let number = self.number();
         self.due.push(Reverse((at, number, due)));
+    }
+
+    fn delay_of(&mut self, due: Due) -> Duration {
+        let ends = self.ends(due);
+        match ends.and_then(|(from, to)| self.links.delay(from, to)) {
+            Some(said) => {
+                let nanos =
+                    |time: &Duration| usize::try_from(time.as_nanos()).unwrap_or(usize::MAX);
+                let chosen = self.random.between(nanos(said.start()), nanos(said.end()));
+                Duration::from_nanos(chosen as u64)
+            }
+            None => self.temper.delay(&mut self.random),
+        }
+    }
+
+    /// From where to where something is on its way.
+    pub(super) fn ends(&self, due: Due) -> Option<(NodeId, NodeId)> {
+        match due {
+            Due::Parcel(id) | Due::SynAck(id) => {
+                let socket = self.sockets.get(&id)?;
+                Some((socket.far, socket.node))
+            }
+            Due::Syn(id) => {
+                let socket = self.sockets.get(&id)?;
+                Some((socket.node, socket.far))
+            }
+            Due::Datagram(number) => self.ends_of_datagram(number),
+            Due::Answer(_) | Due::Room(_) | Due::Heal(_) | Due::Restart(_) => None,
+        }
     }
 
     /// When the next thing happens by itself.
@@ -162,31 +222,40 @@ impl Fabric {
         self.next_due().is_some_and(|at| at <= self.clock.now())
     }
 
-    /// Lets the next thing happen; answers with what is to be called for it, once nothing is locked.
-    pub(super) fn happen(&mut self) -> Option<Task> {
-        let Reverse((_, number, due)) = self.due.pop()?;
+    /// Lets the next thing happen, unless there is no way for it.
+    pub(super) fn happen(&mut self) -> Upshot {
+        let Some(Reverse((_, number, due))) = self.due.pop() else {
+            return Upshot::Nothing;
+        };
         self.note(Trace::Arrive, number, 0);
+        let ends = self.ends(due);
+        if let Some((from, to)) = ends
+            && self.links.blocks(from, to)
+        {
+            self.obstruct(due);
+            return Upshot::Nothing;
+        }
         match due {
             Due::Parcel(id) => self.arrive(id),
             Due::Syn(id) => self.syn(id),
-            Due::SynAck(id) => {
-                if let Some(socket) = self.sockets.get_mut(&id) {
-                    socket.phase = Phase::Connected;
-                }
-                self.list(id);
+            Due::SynAck(id) => self.syn_ack(id),
+            Due::Answer(id) => {
+                let task = self.lookups.remove(&id);
+                return task.map_or(Upshot::Nothing, |(_, task)| Upshot::Call(task));
             }
-            Due::Answer(id) => return self.lookups.remove(&id),
             Due::Datagram(number) => self.land(number),
             Due::Room(id) => self.has_room(id),
+            Due::Heal(cut) => self.heal(cut),
+            Due::Restart(node) => return Upshot::Restart(node),
         }
-        None
+        ends.map_or(Upshot::Nothing, |ends| self.tempt(due, ends))
     }
 }
 
 /// Names.
 impl Fabric {
     /// Looks a name up; the answer takes its time.
-    pub(super) fn look_up(&mut self, host: &str, port: u16, done: Resolved) {
+    pub(super) fn look_up(&mut self, node: NodeId, host: &str, port: u16, done: Resolved) {
         let found = match self.hosts.get(host).map(Vec::as_slice) {
             None | Some([]) => {
                 let text = format!("no address for {host}: the world knows no such name");
@@ -195,24 +264,45 @@ impl Fabric {
             Some(found) => Ok(found.iter().map(|&ip| (ip, port).into()).collect()),
         };
         let number = self.number();
-        self.lookups.insert(number, Box::new(move || done(found)));
+        let answer = Box::new(move || done(found));
+        self.lookups.insert(number, (node, answer));
         self.schedule(Due::Answer(number));
+    }
+
+    /// What a node has asked for and not heard of yet.
+    pub(super) fn take_lookups_of(&mut self, node: NodeId) -> Vec<Task> {
+        let (theirs, rest) = std::mem::take(&mut self.lookups)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, (asker, _))| *asker == node);
+        self.lookups = rest.into_iter().collect();
+        theirs.into_iter().map(|(_, (_, task))| task).collect()
     }
 }
 
 /// Connects.
 impl Fabric {
     /// Begins a connect.
-    pub(super) fn connect(&mut self, to: &Place, options: &Options) -> (Stream, Peer) {
-        let addresses = match to {
+    pub(super) fn connect(
+        &mut self,
+        node: NodeId,
+        to: &Place,
+        options: &Options,
+    ) -> (Stream, Peer) {
+        let (addresses, far) = match to {
             Place::Inet(address) => {
-                let local = SocketAddr::new(address.ip(), self.listeners.free_port());
-                Peer::new(Address::Inet(*address), Address::Inet(local))
+                let ip = match node {
+                    0 => address.ip(),
+                    _ if address.ip().is_loopback() => address.ip(),
+                    _ => address_of(node),
+                };
+                let local = SocketAddr::new(ip, self.listeners.free_port());
+                let peer = Peer::new(Address::Inet(*address), Address::Inet(local));
+                (peer, self.links.node_of(address.ip(), node))
             }
-            Place::Unix(_) => Peer::new(Address::Unix, Address::Unix),
+            Place::Unix(_) => (Peer::new(Address::Unix, Address::Unix), node),
         };
         let closes_hard = options.linger.is_some_and(|linger| linger.is_zero());
-        let id = self.add(addresses, closes_hard);
+        let id = self.add((node, far), addresses, closes_hard);
         if let Some(socket) = self.sockets.get_mut(&id) {
             socket.dialled = Some(to.clone());
         }
@@ -221,10 +311,10 @@ impl Fabric {
         (Stream(id), addresses)
     }
 
-    fn add(&mut self, addresses: Peer, closes_hard: bool) -> SocketId {
+    fn add(&mut self, ends: (NodeId, NodeId), addresses: Peer, closes_hard: bool) -> SocketId {
         let id = self.number();
         let capacity = self.temper.capacity(&mut self.random);
-        let socket = Socket::new(addresses, Pipe::new(capacity), closes_hard);
+        let socket = Socket::new(ends, addresses, Pipe::new(capacity), closes_hard);
         self.sockets.insert(id, socket);
         id
     }
@@ -235,22 +325,38 @@ impl Fabric {
             return;
         };
         let addresses = Peer::new(socket.addresses.local, socket.addresses.address);
+        let (node, far) = (socket.node, socket.far);
         let place = socket.dialled.take();
-        let listener = place.as_ref().and_then(|place| self.listeners.at(place));
+        let listener = place
+            .as_ref()
+            .and_then(|place| self.listeners.at(far, place));
         let Some(closes_hard) = listener.map(|listener| listener.closes_hard) else {
             socket.phase = Phase::Refused;
             socket.fail(io::ErrorKind::ConnectionRefused);
             return self.list(id);
         };
-        let other = self.add(addresses, closes_hard);
+        let other = self.add((far, node), addresses, closes_hard);
         self.pair(id, other);
-        let listener = place.as_ref().and_then(|place| self.listeners.at(place));
+        let listener = place
+            .as_ref()
+            .and_then(|place| self.listeners.at(far, place));
         if listener.is_some_and(|listener| listener.keep(other)) {
             self.schedule(Due::SynAck(id));
         } else {
             // As Linux does: a full backlog answers nothing, and the connect times out.
             self.sockets.remove(&other);
         }
+    }
+
+    /// The answer to a connect arrives.
+    fn syn_ack(&mut self, id: SocketId) {
+        if self.is_ghost(id) {
+            return self.haunt(id);
+        }
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.phase = Phase::Connected;
+        }
+        self.list(id);
     }
 
     fn pair(&mut self, client: SocketId, server: SocketId) {
@@ -304,7 +410,7 @@ impl Fabric {
     }
 
     /// Puts a socket on its worker's list, if there is news of it.
-    fn list(&mut self, id: SocketId) {
+    pub(super) fn list(&mut self, id: SocketId) {
         let room = self.room(id);
         let Some(socket) = self.sockets.get_mut(&id) else {
             return;
@@ -319,7 +425,7 @@ impl Fabric {
     }
 
     /// Bytes that a socket may send. Where the other end has gone, they are thrown away there.
-    fn room(&self, id: SocketId) -> usize {
+    pub(super) fn room(&self, id: SocketId) -> usize {
         let other = self.sockets.get(&id).and_then(|socket| socket.other);
         match other.and_then(|other| self.sockets.get(&other)) {
             Some(other) => other.incoming.room(),
@@ -337,13 +443,15 @@ impl Fabric {
         let desk = &mut self.desks[worker];
         events.append(&mut desk.stale);
         let mut listed = std::mem::take(&mut desk.listed);
-        self.random.shuffle(&mut listed);
+        if listed.len() > 1 && self.strikes(Fault::Order) {
+            self.random.shuffle(&mut listed);
+        }
         for id in listed {
-            if self.random.once_in(self.temper.late) {
+            if self.strikes(Fault::Late) {
                 self.desks[worker].listed.push(id);
                 continue;
             }
-            let all = self.random.once_in(self.temper.chatty);
+            let all = self.strikes(Fault::Chatty);
             let room = self.room(id);
             let Some(socket) = self.sockets.get_mut(&id) else {
                 continue;
@@ -351,7 +459,7 @@ impl Fabric {
             socket.listed = false;
             events.extend(socket.tell(room, all));
         }
-        if self.random.once_in(self.temper.spurious) {
+        if self.strikes(Fault::Spurious) {
             events.extend(self.tell_what_is_not(worker));
         }
         self.tell_datagrams(worker, events);
@@ -371,212 +479,4 @@ impl Fabric {
             error: false,
         })
     }
-}
-
-/// Bytes.
-impl Fabric {
-    pub(super) fn finish_connect(&self, stream: &Stream) -> io::Result<Option<Peer>> {
-        let socket = self.sockets.get(&stream.0).ok_or_else(gone)?;
-        match socket.phase {
-            Phase::Connecting => Ok(None),
-            Phase::Connected => Ok(Some(socket.addresses)),
-            Phase::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
-        }
-    }
-
-    pub(super) fn take_error(&mut self, stream: &Stream) -> Option<io::Error> {
-        self.sockets.get_mut(&stream.0)?.take_error()
-    }
-
-    pub(super) fn read(&mut self, stream: &Stream, into: Room<'_>) -> io::Result<usize> {
-        let id = stream.0;
-        let socket = self.sockets.get_mut(&id).ok_or_else(gone)?;
-        let unread = socket.incoming.unread();
-        if unread == 0 {
-            if let Some(error) = socket.take_error() {
-                return Err(error);
-            }
-            if socket.is_readable() {
-                return Ok(0);
-            }
-        }
-        if unread == 0 || self.random.once_in(self.temper.would_block) {
-            socket.arm_read();
-            self.list(id);
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let mut most = into.bytes_max;
-        if self.random.once_in(self.temper.short) {
-            most = self.random.between(1, most.min(unread));
-        }
-        let start = into.buffer.len();
-        let count = socket.incoming.read(into.buffer, most);
-        if count < into.bytes_max {
-            socket.arm_read();
-        }
-        let other = socket.other;
-        self.note(Trace::Read, id, count);
-        self.note_bytes(&into.buffer[start..]);
-        self.list(id);
-        self.list_other(other);
-        Ok(count)
-    }
-
-    fn list_other(&mut self, other: Option<SocketId>) {
-        if let Some(other) = other {
-            self.list(other);
-        }
-    }
-
-    pub(super) fn write(&mut self, stream: &Stream, from: &[IoSlice<'_>]) -> io::Result<usize> {
-        let id = stream.0;
-        let room = self.room(id);
-        let socket = self.sockets.get_mut(&id).ok_or_else(gone)?;
-        if let Some(error) = socket.take_error() {
-            return Err(error);
-        }
-        if socket.is_reset() || socket.fin_sent {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if room == 0 || self.random.once_in(self.temper.would_block) {
-            socket.arm_write();
-            self.list(id);
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let offered: usize = from.iter().map(|slice| slice.len()).sum();
-        let mut count = offered.min(room);
-        if count > 1 && self.random.once_in(self.temper.short) {
-            count = self.random.between(1, count);
-        }
-        if count < offered {
-            socket.arm_write();
-        }
-        let mut bytes = Vec::with_capacity(count);
-        for slice in from {
-            let wanted = slice.len().min(count - bytes.len());
-            bytes.extend_from_slice(&slice[..wanted]);
-        }
-        self.note(Trace::Write, id, count);
-        self.send_bytes(id, bytes);
-        self.list(id);
-        Ok(count)
-    }
-
-    /// Sends bytes off in a few pieces.
-    fn send_bytes(&mut self, from: SocketId, mut bytes: Vec<u8>) {
-        for _ in 1..self.random.between(1, PARCELS_MAX) {
-            if bytes.len() < 2 {
-                break;
-            }
-            let rest = bytes.split_off(self.random.between(1, bytes.len() - 1));
-            self.send(from, Parcel::Bytes(std::mem::replace(&mut bytes, rest)));
-        }
-        self.send(from, Parcel::Bytes(bytes));
-    }
-
-    /// Sends a parcel to the other end. Where that has gone, what comes back is a reset.
-    fn send(&mut self, from: SocketId, parcel: Parcel) {
-        let other = self.sockets.get(&from).and_then(|socket| socket.other);
-        let Some(other) = other else { return };
-        if let Some(socket) = self.sockets.get_mut(&other) {
-            socket.incoming.send(parcel);
-            self.schedule(Due::Parcel(other));
-        } else if matches!(parcel, Parcel::Bytes(_))
-            && let Some(socket) = self.sockets.get_mut(&from)
-        {
-            socket.incoming.send(Parcel::Reset);
-            self.schedule(Due::Parcel(from));
-        }
-    }
-
-    /// The oldest parcel on its way to a socket arrives.
-    fn arrive(&mut self, id: SocketId) {
-        let loses_unread = self.random.once_in(2);
-        let Some(socket) = self.sockets.get_mut(&id) else {
-            return;
-        };
-        if socket.incoming.arrive() {
-            socket.incoming.lose_in_flight();
-            if loses_unread {
-                // Not on Linux, but other systems drop what was not read.
-                socket.incoming.lose_unread();
-            }
-            socket.fail(io::ErrorKind::ConnectionReset);
-        }
-        self.list(id);
-    }
-}
-
-/// Ends.
-impl Fabric {
-    pub(super) fn shutdown_write(&mut self, stream: &Stream) -> io::Result<()> {
-        let socket = self.sockets.get_mut(&stream.0).ok_or_else(gone)?;
-        if socket.is_reset() {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        if !std::mem::replace(&mut socket.fin_sent, true) {
-            self.send(stream.0, Parcel::Fin);
-        }
-        self.note(Trace::Shutdown, stream.0, 0);
-        Ok(())
-    }
-
-    /// Closes a socket as a kernel does: with a FIN, or with a reset when bytes were not read.
-    pub(super) fn close(&mut self, stream: &Stream) {
-        let id = stream.0;
-        self.note(Trace::Close, id, 0);
-        let Some(socket) = self.sockets.get(&id) else {
-            return;
-        };
-        let (carries, fin_sent) = (socket.incoming.is_carrying(), socket.fin_sent);
-        if socket.closes_hard || socket.incoming.unread() > 0 {
-            return self.break_off(id);
-        }
-        if !fin_sent {
-            self.send(id, Parcel::Fin);
-        }
-        if carries {
-            // What arrives from now on finds nobody.
-            self.send(id, Parcel::Reset);
-        }
-        self.remove(id);
-    }
-
-    /// Closes a socket with a reset.
-    fn break_off(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.get(&id) else {
-            return;
-        };
-        if let Some(other) = socket.other
-            && self.random.once_in(2)
-            && let Some(other) = self.sockets.get_mut(&other)
-        {
-            // What the kernel had not sent yet.
-            other.incoming.lose_in_flight();
-        }
-        self.send(id, Parcel::Reset);
-        self.remove(id);
-    }
-
-    fn remove(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.remove(&id) else {
-            return;
-        };
-        if let Some((worker, key)) = socket.home
-            && self.random.once_in(self.temper.late)
-        {
-            self.desks[worker].stale.push(Readiness {
-                key,
-                readable: true,
-                writable: true,
-                read_closed: false,
-                error: false,
-            });
-        }
-        self.list_other(socket.other);
-    }
-}
-
-fn gone() -> io::Error {
-    io::ErrorKind::NotConnected.into()
 }

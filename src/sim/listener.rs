@@ -5,10 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::links::{NodeId, address_of};
 use super::socket::SocketId;
 use crate::address::Place;
 use crate::connection::Service;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::options::Options;
 
 /// The first port that is given out where none was asked for (RFC 6335: the dynamic ports).
@@ -21,6 +22,7 @@ pub(super) type ListenerId = u64;
 #[derive(Debug)]
 pub(super) struct Listener {
     id: ListenerId,
+    node: NodeId,
     place: Place,
     shared: bool,
     /// Accepted sockets close with a reset: SO_LINGER of zero.
@@ -50,7 +52,10 @@ impl Listener {
         service.is_some_and(|service| service.is_ending())
     }
 
-    fn answers_to(&self, place: &Place) -> bool {
+    fn answers_to(&self, node: NodeId, place: &Place) -> bool {
+        if self.node != node {
+            return false;
+        }
         match (&self.place, place) {
             (Place::Inet(bound), Place::Inet(dialled)) => {
                 bound.port() == dialled.port()
@@ -93,12 +98,16 @@ impl Listeners {
         }
     }
 
-    /// Binds a place; port 0 becomes a free one.
+    /// Binds a place on a node; port 0 becomes a free one.
     pub(super) fn bind(
         &mut self,
+        node: NodeId,
         at: &Place,
         options: &Options,
     ) -> Result<(ListenerId, Place), Error> {
+        if let Place::Inet(address) = at {
+            check_address(node, *address)?;
+        }
         let place = match at {
             Place::Inet(address) if address.port() == 0 => {
                 Place::Inet(SocketAddr::new(address.ip(), self.free_port()))
@@ -106,10 +115,12 @@ impl Listeners {
             _ => at.clone(),
         };
         let taken = self.bound.iter().any(|other| {
-            let overlaps = other.answers_to(&place) || {
+            let overlaps = other.answers_to(node, &place) || {
                 let wildcard = matches!(place, Place::Inet(at) if at.ip().is_unspecified());
                 let ports = other.place.inet().zip(place.inet());
-                wildcard && ports.is_some_and(|(one, two)| one.port() == two.port())
+                wildcard
+                    && other.node == node
+                    && ports.is_some_and(|(one, two)| one.port() == two.port())
             };
             overlaps && !(other.shared && options.share_port)
         });
@@ -120,6 +131,7 @@ impl Listeners {
         self.ids += 1;
         self.bound.push(Listener {
             id: self.ids,
+            node,
             place: place.clone(),
             shared: options.share_port,
             closes_hard: options.linger.is_some_and(|linger| linger.is_zero()),
@@ -147,6 +159,18 @@ impl Listeners {
         self.unbind(Listener::is_ended)
     }
 
+    /// Takes away what is bound on a node.
+    pub(super) fn take_node(&mut self, node: NodeId) -> Vec<Listener> {
+        self.bound
+            .extract_if(.., |listener| listener.node == node)
+            .collect()
+    }
+
+    /// Takes away all that is bound.
+    pub(super) fn take_all(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.bound)
+    }
+
     fn unbind(&mut self, which: impl Fn(&Listener) -> bool) -> Vec<SocketId> {
         let mut waited = Vec::new();
         self.bound.retain_mut(|listener| {
@@ -161,10 +185,10 @@ impl Listeners {
 
     /// Who listens there. Of several on a shared port, the one with the fewest to accept: the kernel
     /// spreads by a hash, and any choice will do.
-    pub(super) fn at(&mut self, place: &Place) -> Option<&mut Listener> {
+    pub(super) fn at(&mut self, node: NodeId, place: &Place) -> Option<&mut Listener> {
         self.bound
             .iter_mut()
-            .filter(|listener| listener.answers_to(place))
+            .filter(|listener| listener.answers_to(node, place))
             .min_by_key(|listener| listener.backlog.len())
     }
 
@@ -172,6 +196,12 @@ impl Listeners {
     pub(super) fn busy(&self) -> usize {
         let busy = self.bound.iter().filter(|listener| listener.has_somebody());
         busy.count()
+    }
+
+    /// On which node the nth [`busy`](Self::busy) listener is.
+    pub(super) fn node_of_busy(&self, nth: usize) -> Option<NodeId> {
+        let mut busy = self.bound.iter().filter(|listener| listener.has_somebody());
+        busy.nth(nth).map(|listener| listener.node)
     }
 
     /// Accepts from one of the [`busy`](Self::busy) listeners.
@@ -184,4 +214,17 @@ impl Listeners {
         let socket = listener.backlog.pop_front()?;
         Some((socket, Arc::clone(listener.service.as_ref()?)))
     }
+}
+
+/// A node has the address of its own, and the loopback's.
+pub(super) fn check_address(node: NodeId, address: SocketAddr) -> Result<(), Error> {
+    let ip = address.ip();
+    if node == 0 || ip.is_unspecified() || ip.is_loopback() || ip == address_of(node) {
+        return Ok(());
+    }
+    let text = format!(
+        "cannot listen on {address}: the node has {}; bind that, or 0.0.0.0",
+        address_of(node)
+    );
+    Err(Error::new(ErrorKind::Address, text))
 }

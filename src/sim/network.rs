@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use super::datagrams::MemoryDatagrams;
 use log::error;
 
+use super::datagrams::MemoryDatagrams;
+use super::engine::run_world_of;
 use super::fabric::Fabric;
+use super::links::NodeId;
 use super::listener::ListenerId;
-use super::world;
+
 use crate::address::Place;
 use crate::clock::{Clock, Instant};
 use crate::connection::{Listens, Service};
@@ -36,8 +38,12 @@ pub(super) struct Door {
     pub(super) stats: Arc<WorkerStats>,
 }
 
-/// What a world shares with the servers and clients in it.
+/// What one life of a node shares with the servers and clients on it.
 pub(super) struct MemoryNetwork {
+    pub(super) node: NodeId,
+    /// The number of the first worker's desk.
+    first_desk: usize,
+    /// The node's own time.
     pub(super) clock: Clock,
     pub(super) fabric: Arc<Mutex<Fabric>>,
     pub(super) roster: Roster,
@@ -51,12 +57,15 @@ pub(super) struct MemoryNetwork {
 
 impl MemoryNetwork {
     pub(super) fn new(
+        (node, first_desk): (NodeId, usize),
         clock: Clock,
         fabric: Arc<Mutex<Fabric>>,
         roster: Roster,
         doors: Vec<Door>,
     ) -> Self {
         Self {
+            node,
+            first_desk,
             clock,
             fabric,
             roster,
@@ -80,7 +89,8 @@ impl MemoryNetwork {
     /// Does the acceptor's part: takes in who waits longest at one of the busy listeners.
     pub(super) fn accept(&self, nth: usize) {
         let worker = self.next_worker();
-        let Some(service) = self.fabric().accept(nth, worker) else {
+        let desk = self.first_desk + worker;
+        let Some(service) = self.fabric().accept(nth, desk) else {
             return;
         };
         service.enter();
@@ -135,20 +145,17 @@ impl MemoryNetwork {
         }
     }
 
-    /// The world has ended: nothing is connected any more.
-    pub(super) fn end_world(&self) {
+    /// From now on nothing is bound or connected here: the world has ended, or the node has crashed.
+    pub(super) fn set_over(&self) {
         self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// The world has ended: nothing comes any more.
+    pub(super) fn end_world(&self) {
+        self.set_over();
         self.schedule.end();
         let unanswered = std::mem::take(&mut self.fabric().lookups);
         drop(unanswered);
-    }
-
-    /// Lets the next thing happen in the fabric.
-    pub(super) fn happen(&self) {
-        let answered = self.fabric().happen();
-        if let Some(answered) = answered {
-            call(answered);
-        }
     }
 
     /// Does one piece of work that was left for now.
@@ -161,14 +168,17 @@ impl MemoryNetwork {
 
     fn refuse_when_over(&self) -> Result<(), Error> {
         match self.over.load(Ordering::Relaxed) {
-            true => Err(Error::new(ErrorKind::Closed, "the world has ended")),
+            true => {
+                let text = "the world has ended, or the node has crashed";
+                Err(Error::new(ErrorKind::Closed, text))
+            }
             false => Ok(()),
         }
     }
 }
 
 /// Calls what the acceptor or the resolver would, whose thread outlives a panic.
-fn call(task: Task) {
+pub(super) fn call(task: Task) {
     if contain(|| thread_role::play(true, task)).is_err() {
         error!(target: "netwheel::acceptor", "a task panicked");
     }
@@ -202,7 +212,7 @@ impl Drop for MemoryBound {
 impl Network for MemoryNetwork {
     fn bind(&self, at: &Place, options: &Options) -> Result<Box<dyn Listening>, Error> {
         self.refuse_when_over()?;
-        let (id, place) = self.fabric().listeners.bind(at, options)?;
+        let (id, place) = self.fabric().listeners.bind(self.node, at, options)?;
         let fabric = Arc::clone(&self.fabric);
         Ok(Box::new(MemoryBound { id, place, fabric }))
     }
@@ -226,7 +236,7 @@ impl Network for MemoryNetwork {
         self.refuse_when_over()?;
         let worker = self.next_worker();
         let mut fabric = self.fabric();
-        let (stream, peer) = fabric.connect(to, &service.options);
+        let (stream, peer) = fabric.connect(self.node, to, &service.options);
         service.enter();
         let arrival = Arrival {
             stream,
@@ -235,14 +245,14 @@ impl Network for MemoryNetwork {
             connect_timeout: Some(timeout),
             evicts: false,
         };
-        fabric.hand_over(worker, arrival);
+        fabric.hand_over(self.first_desk + worker, arrival);
         drop(fabric);
         self.announce(worker);
         Ok(())
     }
 
     fn resolve(&self, host: &str, port: u16, _: Duration, done: Resolved) {
-        self.fabric().look_up(host, port, done);
+        self.fabric().look_up(self.node, host, port, done);
     }
 
     fn schedule(&self, after: Duration, task: Task) -> Result<TaskId, (Error, Task)> {
@@ -268,13 +278,13 @@ impl Network for MemoryNetwork {
         let mut local = at.address();
         for worker in workers {
             let mut fabric = self.fabric();
-            let (id, bound) = fabric.bind_datagrams(at, opening.options)?;
+            let (id, bound) = fabric.bind_datagrams(self.node, at, opening.options)?;
             let arrival = EndpointArrival {
                 wire: MemoryDatagrams::new(id, Arc::clone(&self.fabric)),
                 seed: (opening.seed)(bound),
                 listens: Listens::new(opening.service),
             };
-            fabric.hand_over_endpoint(worker, arrival);
+            fabric.hand_over_endpoint(self.first_desk + worker, arrival);
             drop(fabric);
             self.doors[worker].mailbox.push(Command::Arrivals);
             if shared {
@@ -294,14 +304,22 @@ impl Network for MemoryNetwork {
     fn end(&self, service: &Arc<Service>, timeout: Duration) -> ShutdownReport {
         let start = self.clock.now();
         let before = service.active();
+        if self.over.load(Ordering::Relaxed) {
+            service.end();
+            return ShutdownReport {
+                drained: 0,
+                aborted: 0,
+                elapsed: Duration::ZERO,
+            };
+        }
         self.begin_end(service);
         let deadline = start + timeout;
         let mut aborted = 0;
-        match world::run_world_of(self, deadline, || service.active() == 0) {
+        match run_world_of(self, deadline, || service.active() == 0) {
             Some(true) => {}
             Some(false) => {
                 aborted = self.abort(service);
-                world::run_world_of(self, deadline, || service.active() == 0);
+                run_world_of(self, deadline, || service.active() == 0);
             }
             None => lock(&self.aborts).push((deadline, Arc::clone(service))),
         }
@@ -333,7 +351,7 @@ impl Network for MemoryNetwork {
         let answer = Arc::clone(&found);
         let done = move |listing| *lock(&answer) = Some(listing);
         self.inspect(Inquiry::new(usize::MAX, done))?;
-        world::run_world_of(self, self.clock.now() + timeout, || lock(&found).is_some());
+        run_world_of(self, self.clock.now() + timeout, || lock(&found).is_some());
         let listing = lock(&found).take();
         listing
             .map(|listing| listing.connections)

@@ -23,6 +23,8 @@ pub(super) struct Pipe {
     in_flight_bytes: usize,
     received: VecDeque<u8>,
     capacity: usize,
+    /// A reset is on its way, or has arrived: nothing comes behind it.
+    broken: bool,
     /// The FIN has arrived.
     pub(super) fin: bool,
 }
@@ -34,6 +36,7 @@ impl Pipe {
             in_flight_bytes: 0,
             received: VecDeque::new(),
             capacity,
+            broken: false,
             fin: false,
         }
     }
@@ -49,12 +52,16 @@ impl Pipe {
         self.received.len()
     }
 
-    /// Whether bytes are on their way.
-    pub(super) fn is_carrying(&self) -> bool {
-        self.in_flight_bytes > 0
+    /// Bytes that are on their way.
+    pub(super) fn carried(&self) -> usize {
+        self.in_flight_bytes
     }
 
     pub(super) fn send(&mut self, parcel: Parcel) {
+        if self.broken {
+            return;
+        }
+        self.broken = matches!(parcel, Parcel::Reset);
         if let Parcel::Bytes(bytes) = &parcel {
             self.in_flight_bytes += bytes.len();
         }
@@ -85,8 +92,10 @@ impl Pipe {
         count
     }
 
-    /// What is on its way is lost.
+    /// What is on its way is lost, a reset too.
     pub(super) fn lose_in_flight(&mut self) {
+        let is_reset = |parcel: &Parcel| matches!(parcel, Parcel::Reset);
+        self.broken &= !self.in_flight.iter().any(is_reset);
         self.in_flight.clear();
         self.in_flight_bytes = 0;
     }
@@ -94,5 +103,27 @@ impl Pipe {
     /// What was not read is lost.
     pub(super) fn lose_unread(&mut self) {
         self.received.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_behind_a_reset_unless_that_was_lost() {
+        let mut pipe = Pipe::new(100);
+        pipe.send(Parcel::Reset);
+        pipe.send(Parcel::Bytes(vec![1]));
+        pipe.lose_in_flight();
+        assert!(!pipe.arrive(), "the reset is lost");
+        pipe.send(Parcel::Bytes(vec![2]));
+        assert_eq!((pipe.carried(), pipe.room()), (1, 99));
+        assert!(!pipe.arrive());
+        pipe.send(Parcel::Reset);
+        assert!(pipe.arrive());
+        pipe.lose_in_flight();
+        pipe.send(Parcel::Bytes(vec![3]));
+        assert_eq!((pipe.carried(), pipe.unread()), (0, 1));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::links::NodeId;
 use super::pipe::Pipe;
 use crate::address::{Peer, Place};
 use crate::clock::Instant;
@@ -34,6 +35,12 @@ struct Edges {
 /// and counts on one more event waits for ever here, and a test shows it.
 #[derive(Debug)]
 pub(super) struct Socket {
+    /// The node it is on.
+    pub(super) node: NodeId,
+    /// The node that the other end is on.
+    pub(super) far: NodeId,
+    /// Its node has crashed: nobody has it any more, which its other end does not know yet.
+    pub(super) ghost: bool,
     /// The other end, from the start or once there is one; it may have gone.
     pub(super) other: Option<SocketId>,
     pub(super) addresses: Peer,
@@ -57,8 +64,16 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(addresses: Peer, incoming: Pipe, closes_hard: bool) -> Self {
+    pub(super) fn new(
+        (node, far): (NodeId, NodeId),
+        addresses: Peer,
+        incoming: Pipe,
+        closes_hard: bool,
+    ) -> Self {
         Self {
+            node,
+            far,
+            ghost: false,
             other: None,
             addresses,
             incoming,

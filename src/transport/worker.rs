@@ -35,6 +35,7 @@ use crate::id::{ConnectionId, Key};
 use crate::limits::{ACCEPT_BATCH, WorkerLimits};
 use crate::mailbox::{Command, Mailbox};
 use crate::pipeline::Turn;
+use crate::planted::{Bug, is_planted};
 use crate::slots::Slots;
 use crate::stats::WorkerStats;
 use crate::wheel::Wheel;
@@ -248,6 +249,9 @@ impl<D: Driver> Worker<D> {
             let (endpoints, mut ground) = self.endpoints();
             return endpoints.serve_event(&mut ground, event);
         }
+        if is_planted(Bug::StaleSlot) {
+            self.close_tenant(event.key);
+        }
         let Some((entry, mut io)) = self.entry(event.key) else {
             return;
         };
@@ -381,6 +385,9 @@ impl<D: Driver> Worker<D> {
             let (endpoints, mut ground) = self.endpoints();
             return endpoints.serve_handles(&mut ground, key);
         }
+        if is_planted(Bug::StaleSlot) {
+            self.close_tenant(key);
+        }
         let Some((entry, io)) = self.entry(key) else {
             return;
         };
@@ -389,6 +396,13 @@ impl<D: Driver> Worker<D> {
         }
         entry.connection.handle_ready(io.turn);
         self.settle(key);
+    }
+
+    /// What the planted bug does: what was meant for a connection that has gone ends the next tenant of its slot.
+    fn close_tenant(&mut self, stale: Key) {
+        if let Some(tenant) = self.slots.tenant(stale) {
+            self.close(tenant, CloseReason::Local);
+        }
     }
 
     /// Ends the connections of services that were told to end.

@@ -1,5 +1,5 @@
 //! Clients that come back: in simulated worlds, where time is virtual and a seed makes the faults, and
-//! over real sockets. `SEED=0..100000 cargo test --release --test clients` searches further.
+//! over real sockets. `NETWHEEL_SEED=0..100000 cargo test --release --test clients` searches further.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
 mod batch;

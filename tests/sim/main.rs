@@ -1,11 +1,15 @@
 //! Servers and clients in simulated worlds: each test runs under many seeds, each of which is another
-//! network, kernel and scheduler. `SEED=0..100000 cargo test --release --test sim` searches further.
+//! network, kernel and scheduler. `NETWHEEL_SEED=0..100000 cargo test --release --test sim` searches further.
 #![allow(missing_docs, clippy::unwrap_used, unreachable_pub, reason = "a test")]
 
 mod crowd;
 mod datagrams;
 mod echo;
 mod groups;
+mod nodes;
+#[cfg(netwheel_planted)]
+mod planted;
+mod storm;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -27,7 +27,7 @@ use words::Home;
 /// is imported by nobody. A row is a module or a path such as `transport::system`; the longest fitting
 /// row counts, and everything below it is one room.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "error", "id", "limits", "sync"],
+    &["clock", "error", "id", "limits", "planted", "sync"],
     &[
         "address",
         "buffer",
