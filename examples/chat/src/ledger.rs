@@ -1,0 +1,263 @@
+//! What stands in the store, and under which keys.
+//!
+//! ```text
+//!   l                            the last number given to a message
+//!   h CONVERSATION 0 id          a message, in the history of its conversation
+//!   i UID 0 id                   a message, in the inbox of its receiver
+//!   c UID 0 platform             up to where a device has acknowledged its user's inbox
+//!   r UID 0 platform client-id   the number given to a sender's message, to know it when it comes again
+//!   #..                          how many there are under the key that follows
+//! ```
+//! Names hold no control characters, so a zero ends them. Numbers have eight bytes, the high one first, so that
+//! they sort. Messages are numbered in the order in which they are kept, over all conversations.
+
+use std::io;
+
+use bytes::Bytes;
+
+use crate::limits::{HISTORY_MESSAGES_MAX, INBOX_MESSAGES_MAX, REPEATS_KNOWN_MAX};
+use crate::protocol::{Delivery, Packet, rewrite};
+use crate::store::{Change, From, Reading};
+
+/// A message that is to be kept.
+#[derive(Clone, Debug)]
+pub struct Said<'a> {
+    /// Who says it.
+    pub from: &'a str,
+    /// On which platform.
+    pub platform: u8,
+    /// To whom, or in which room.
+    pub to: &'a str,
+    /// The sender's own number of it; zero where it has none, and so cannot be known when it comes again.
+    pub client_id: u64,
+    /// When, in milliseconds since 1970.
+    pub time: u64,
+    /// The message as it came.
+    pub raw: &'a [u8],
+}
+
+/// What has become of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is kept, and to be delivered.
+    New {
+        /// Its number.
+        id: u64,
+        /// What is delivered.
+        packet: Packet,
+    },
+    /// It was kept before, under this number.
+    Again(u64),
+    /// Too much waits for the receiver.
+    InboxFull,
+}
+
+/// A message that was kept.
+pub type Entry = (u64, Packet);
+
+/// Whether a name is that of a room.
+#[must_use]
+pub fn is_room(name: &str) -> bool {
+    name.starts_with('#')
+}
+
+/// The last number given to a message.
+///
+/// # Errors
+///
+/// What the store has failed with; here and below.
+pub fn last_id(store: &(impl Reading + ?Sized)) -> io::Result<u64> {
+    number(store, b"l")
+}
+
+/// Keeps a message: in the history, and in its receiver's inbox.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn keep(change: &mut dyn Change, said: &Said<'_>) -> io::Result<Kept> {
+    let repeats = device_key(b'r', said.from, said.platform);
+    let repeat = numbered(&repeats, said.client_id);
+    if said.client_id != 0
+        && let Some(id) = change.get(&repeat)?
+    {
+        return Ok(Kept::Again(value_of(&id)));
+    }
+    let inbox = (!is_room(said.to)).then(|| key(b'i', said.to));
+    if let Some(inbox) = &inbox
+        && !has_room(change, inbox, said.to)?
+    {
+        return Ok(Kept::InboxFull);
+    }
+    let id = last_id(change)? + 1;
+    let delivery = Delivery {
+        id,
+        from: said.from,
+        time: said.time,
+    };
+    let packet = rewrite(said.raw, delivery)?;
+    change.put(b"l", &id.to_be_bytes())?;
+    let history = key(b'h', &conversation(said.from, said.to));
+    add(change, &history, id, &packet.0, HISTORY_MESSAGES_MAX)?;
+    if let Some(inbox) = inbox {
+        add(change, &inbox, id, &packet.0, INBOX_MESSAGES_MAX)?;
+    }
+    if said.client_id != 0 {
+        let id = id.to_be_bytes();
+        add(change, &repeats, said.client_id, &id, REPEATS_KNOWN_MAX)?;
+    }
+    Ok(Kept::New { id, packet })
+}
+
+/// Up to where a device has acknowledged its user's inbox, after its login.
+///
+/// A device that was never there begins where the foremost of the user's devices is; a user's first one at the
+/// beginning.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn arrive(change: &mut dyn Change, uid: &str, platform: u8) -> io::Result<u64> {
+    let cursor = device_key(b'c', uid, platform);
+    if let Some(id) = change.get(&cursor)? {
+        return Ok(value_of(&id));
+    }
+    let id = cursors(change, uid)?.into_iter().max().unwrap_or(0);
+    change.put(&cursor, &id.to_be_bytes())?;
+    Ok(id)
+}
+
+/// A device has got everything up to a message; what all devices of the user have got leaves the inbox.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn acknowledge(change: &mut dyn Change, uid: &str, platform: u8, id: u64) -> io::Result<()> {
+    change.put(&device_key(b'c', uid, platform), &id.to_be_bytes())?;
+    let slowest = cursors(change, uid)?.into_iter().min().unwrap_or(0);
+    let inbox = key(b'i', uid);
+    let keys = numbered(&inbox, 0)..numbered(&inbox, slowest + 1);
+    let limit = usize::try_from(INBOX_MESSAGES_MAX).unwrap_or(usize::MAX);
+    let gone = change.page(&keys.start..&keys.end, From::Oldest, limit)?;
+    for (key, _) in &gone {
+        change.remove(key)?;
+    }
+    let left = number(change, &counter(&inbox))?.saturating_sub(gone.len() as u64);
+    change.put(&counter(&inbox), &left.to_be_bytes())
+}
+
+/// Messages of a user's inbox behind `after`, oldest first.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn inbox(
+    store: &(impl Reading + ?Sized),
+    uid: &str,
+    after: u64,
+    limit: usize,
+) -> io::Result<Vec<Entry>> {
+    let inbox = key(b'i', uid);
+    let keys = numbered(&inbox, after.saturating_add(1))..numbered(&inbox, u64::MAX);
+    let page = store.page(&keys.start..&keys.end, From::Oldest, limit)?;
+    Ok(entries(page))
+}
+
+/// The last messages of a conversation that are behind `after` and before `before`, oldest first.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn history(
+    store: &(impl Reading + ?Sized),
+    conversation: &str,
+    after: u64,
+    before: u64,
+    limit: usize,
+) -> io::Result<Vec<Entry>> {
+    let history = key(b'h', conversation);
+    let keys = numbered(&history, after.saturating_add(1))..numbered(&history, before);
+    let mut page = store.page(&keys.start..&keys.end, From::Newest, limit)?;
+    page.reverse();
+    Ok(entries(page))
+}
+
+/// The name of the conversation of a user with another one, or in a room.
+#[must_use]
+pub fn conversation(one: &str, other: &str) -> String {
+    if is_room(other) {
+        return other.to_owned();
+    }
+    format!("{}\u{1}{}", one.min(other), one.max(other))
+}
+
+/// Whether an inbox takes one more. Where some device has got the oldest, that makes room for it.
+fn has_room(change: &dyn Change, inbox: &[u8], uid: &str) -> io::Result<bool> {
+    if number(change, &counter(inbox))? < INBOX_MESSAGES_MAX {
+        return Ok(true);
+    }
+    let foremost = cursors(change, uid)?.into_iter().max().unwrap_or(0);
+    let keys = numbered(inbox, 0)..numbered(inbox, foremost.saturating_add(1));
+    let oldest = change.page(&keys.start..&keys.end, From::Oldest, 1)?;
+    Ok(!oldest.is_empty())
+}
+
+/// Adds an entry; of more than `max` the oldest goes.
+fn add(change: &mut dyn Change, of: &[u8], id: u64, value: &[u8], max: u64) -> io::Result<()> {
+    change.put(&numbered(of, id), value)?;
+    let counter = counter(of);
+    let mut count = number(change, &counter)? + 1;
+    if count > max {
+        let keys = numbered(of, 0)..numbered(of, u64::MAX);
+        for (key, _) in change.page(&keys.start..&keys.end, From::Oldest, 1)? {
+            change.remove(&key)?;
+            count -= 1;
+        }
+    }
+    change.put(&counter, &count.to_be_bytes())
+}
+
+fn cursors(store: &dyn Change, uid: &str) -> io::Result<Vec<u64>> {
+    let keys = device_key(b'c', uid, 0)..device_key(b'c', uid, u8::MAX);
+    let page = store.page(&keys.start..&keys.end, From::Oldest, usize::from(u8::MAX))?;
+    Ok(page.iter().map(|(_, id)| value_of(id)).collect())
+}
+
+fn entries(page: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<Entry> {
+    let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let id = value_of(&key[key.len() - size_of::<u64>()..]);
+        (id, Packet(Bytes::from(value)))
+    };
+    page.into_iter().map(entry).collect()
+}
+
+fn number(store: &(impl Reading + ?Sized), key: &[u8]) -> io::Result<u64> {
+    Ok(store.get(key)?.map_or(0, |value| value_of(&value)))
+}
+
+/// A number as it is kept; of other bytes, which nobody writes, zero.
+fn value_of(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_be_bytes)
+}
+
+fn key(kind: u8, name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(name.len() + 12);
+    key.push(kind);
+    key.extend_from_slice(name.as_bytes());
+    key.push(0);
+    key
+}
+
+fn device_key(kind: u8, uid: &str, platform: u8) -> Vec<u8> {
+    let mut key = key(kind, uid);
+    key.push(platform);
+    key
+}
+
+fn numbered(key: &[u8], id: u64) -> Vec<u8> {
+    [key, &id.to_be_bytes()].concat()
+}
+
+fn counter(key: &[u8]) -> Vec<u8> {
+    [b"#", key].concat()
+}

@@ -1,0 +1,248 @@
+//! One who is logged in.
+
+use std::sync::Arc;
+
+use netwheel::{CloseReason, Event, Flow, Result, Session, Stage};
+use serde_json::{Value, json};
+
+use super::login::Login;
+use super::{Cx, Service};
+use crate::ledger::{self, conversation, is_room};
+use crate::limits::{MESSAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::office::{Command, Device, Order, Visitor};
+use crate::protocol::{
+    Code, Frame, HeadType, Message, MessageNotification, MessageRequest, NO_SESSION, Packet, blocks,
+};
+use crate::store::Store;
+use crate::users::is_name;
+
+/// A session, from its login to its logout or the end of the connection.
+pub(super) struct Chat {
+    service: Service,
+    device: Device,
+    session: Session<Device, Packet>,
+    /// Known to the office from the open on.
+    visitor: Option<Arc<Visitor>>,
+}
+
+impl Stage<Frame, Packet> for Chat {
+    fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        let office = &self.service.0.office;
+        let visitor = Visitor::new(office, self.device.clone(), cx.handle());
+        office.tell(Order::Arrive(Arc::clone(&visitor)));
+        self.visitor = Some(visitor);
+        Ok(())
+    }
+
+    fn on_inbound(&mut self, cx: &mut Cx<'_>, frame: &mut Frame) -> Result<Flow> {
+        let (Some(visitor), sequence) = (self.visitor.clone(), frame.message.sequence) else {
+            return Ok(Flow::Next);
+        };
+        Visitor::go_on(&visitor);
+        match frame.message.r#type() {
+            HeadType::LoginRequest => {
+                let why = "you are logged in already";
+                let code = Code::AlreadyLoggedIn;
+                cx.write(Packet::login_response(sequence, NO_SESSION, code, why))?;
+            }
+            HeadType::LogoutRequest => self.log_out(cx, sequence)?,
+            HeadType::MessageRequest => match frame.message.message_request.take() {
+                Some(request) => self.say(cx, &visitor, frame, request)?,
+                None => cx.write(Packet::response(sequence, Code::Unknown, "no message"))?,
+            },
+            HeadType::MessageResponse => Visitor::acknowledge(&visitor, sequence),
+            HeadType::MessageNotification => match frame.message.notification.take() {
+                Some(notification) => self.execute(cx, &visitor, sequence, &notification)?,
+                None => cx.write(Packet::response(sequence, Code::Unknown, "no command"))?,
+            },
+            HeadType::HeartBeat => {}
+            _ => return Ok(Flow::Next),
+        }
+        Ok(Flow::Stop)
+    }
+
+    fn on_event(&mut self, cx: &mut Cx<'_>, event: &Event) -> Result<Flow> {
+        match event {
+            Event::Writable => {
+                if let Some(visitor) = &self.visitor {
+                    Visitor::go_on(visitor);
+                }
+            }
+            Event::ShuttingDown => {
+                let _ = cx.try_write(Packet::notification(0, &json!({ "event": "shutdown" })));
+            }
+            _ => {}
+        }
+        Ok(Flow::Next)
+    }
+
+    fn on_removed(&mut self, _cx: &mut Cx<'_>) {
+        self.leave();
+    }
+
+    fn on_close(&mut self, _cx: &mut Cx<'_>, reason: CloseReason) {
+        log::debug!("{} has gone: {reason}", self.device);
+        self.leave();
+    }
+}
+
+impl Chat {
+    pub(super) fn new(service: &Service, session: Session<Device, Packet>, device: Device) -> Self {
+        Self {
+            service: service.clone(),
+            device,
+            session,
+            visitor: None,
+        }
+    }
+
+    fn say(
+        &self,
+        cx: &mut Cx<'_>,
+        visitor: &Arc<Visitor>,
+        frame: &Frame,
+        request: MessageRequest,
+    ) -> Result<()> {
+        let sequence = frame.message.sequence;
+        if frame.raw.len() > MESSAGE_BYTES_MAX {
+            let why = format!("a message has at most {MESSAGE_BYTES_MAX} bytes");
+            return cx.write(Packet::response(sequence, Code::TooLarge, &why));
+        }
+        let known = match request.to.strip_prefix('#') {
+            Some(room) => is_name(room),
+            None => is_name(&request.to) && self.service.0.users.exists(&request.to),
+        };
+        if !known {
+            let why = "there is nobody of that name";
+            return cx.write(Packet::response(sequence, Code::Offline, why));
+        }
+        let order = Order::Say {
+            visitor: Arc::clone(visitor),
+            sequence,
+            client_id: request.msg_id,
+            to: request.to,
+            raw: frame.raw.clone(),
+        };
+        self.ask(cx, sequence, order)
+    }
+
+    fn execute(
+        &self,
+        cx: &mut Cx<'_>,
+        visitor: &Arc<Visitor>,
+        sequence: u64,
+        notification: &MessageNotification,
+    ) -> Result<()> {
+        let command = match serde_json::from_str(&notification.json) {
+            Ok(command) => command,
+            Err(fault) => {
+                let why = format!("no command: {fault}");
+                return cx.write(Packet::response(sequence, Code::Unknown, &why));
+            }
+        };
+        let room = match &command {
+            Command::Join { room, .. } | Command::Leave { room } => Some(room),
+            Command::Who { room } => room.as_ref(),
+            Command::Watch { .. } | Command::History { .. } => None,
+        };
+        if room.is_some_and(|name| !name.strip_prefix('#').is_some_and(is_name)) {
+            let why = "a room is called # and a name";
+            return cx.write(Packet::response(sequence, Code::Unknown, why));
+        }
+        if let Command::History {
+            with,
+            before,
+            limit,
+        } = command
+        {
+            return self.read(cx, sequence, &with, before, limit);
+        }
+        let order = Order::Do {
+            visitor: Arc::clone(visitor),
+            sequence,
+            command,
+        };
+        self.ask(cx, sequence, order)
+    }
+
+    fn ask(&self, cx: &mut Cx<'_>, sequence: u64, order: Order) -> Result<()> {
+        match self.service.0.office.ask(order) {
+            Ok(()) => Ok(()),
+            Err(_busy) => cx.write(Packet::response(sequence, Code::Busy, "try again later")),
+        }
+    }
+
+    /// A page of a conversation, read off the I/O thread.
+    fn read(
+        &self,
+        cx: &mut Cx<'_>,
+        sequence: u64,
+        with: &str,
+        before: Option<u64>,
+        limit: Option<usize>,
+    ) -> Result<()> {
+        if !is_room(with) && !is_name(with) {
+            let why = "there is nobody of that name";
+            return cx.write(Packet::response(sequence, Code::Offline, why));
+        }
+        let name = conversation(&self.device.uid, with);
+        let limit = limit
+            .unwrap_or(PAGE_MESSAGES_MAX)
+            .clamp(1, PAGE_MESSAGES_MAX);
+        let store = Arc::clone(&self.service.0.store);
+        let page = move || page(&*store, &name, before.unwrap_or(u64::MAX), limit);
+        let librarians = &self.service.0.librarians;
+        let asked = cx.offload(librarians, page, move |cx, page| match page {
+            Ok(page) => {
+                let page = blocks(sequence, "messages", &page, &json!({}));
+                page.into_iter().try_for_each(|block| cx.write(block))
+            }
+            Err(fault) => {
+                log::error!("a history cannot be read: {fault}");
+                let why = "the server's store has failed";
+                cx.write(Packet::response(sequence, Code::Unknown, why))
+            }
+        });
+        if asked.is_err() {
+            let why = "too many read histories";
+            return cx.write(Packet::response(sequence, Code::Busy, why));
+        }
+        Ok(())
+    }
+
+    fn log_out(&self, cx: &mut Cx<'_>, sequence: u64) -> Result<()> {
+        cx.write(Packet::logout_response(sequence))?;
+        cx.pipeline()
+            .add_after("idle", "login", Login::new(&self.service))
+            .remove("heartBeat")
+            .remove("chat");
+        Ok(())
+    }
+
+    /// Tells the office that the session is over. The session itself ends with the stage.
+    fn leave(&mut self) {
+        if let Some(visitor) = self.visitor.take() {
+            let uid = Arc::clone(&self.session.user().uid);
+            let connection = visitor.handle.id();
+            self.service.0.office.tell(Order::Leave { uid, connection });
+        }
+    }
+}
+
+fn page(
+    store: &dyn Store,
+    conversation: &str,
+    before: u64,
+    limit: usize,
+) -> std::io::Result<Vec<Value>> {
+    use prost::Message as _;
+    let entries = ledger::history(store, conversation, 0, before, limit)?;
+    let shown = |(id, packet): (u64, Packet)| {
+        let message = Message::decode(&*packet.0).ok()?;
+        let said = message.message_request?;
+        Some(json!({
+            "id": id, "from": said.from, "to": said.to, "time": said.time, "content": said.content,
+        }))
+    };
+    Ok(entries.into_iter().filter_map(shown).collect())
+}

@@ -1,0 +1,120 @@
+//! The door: nothing passes but a login.
+
+use netwheel::{CloseReason, Flow, Result, Stage};
+
+use super::chat::Chat;
+use super::heart_beat::HeartBeat;
+use super::{Cx, Service};
+use crate::limits::{FRAMES_BEFORE_LOGIN_MAX, TOKEN_BYTES_MAX};
+use crate::office::Device;
+use crate::protocol::{Code, Frame, HeadType, LoginRequest, NO_SESSION, Packet};
+use crate::users::is_name;
+
+/// Lets a user in, and goes.
+pub(super) struct Login {
+    service: Service,
+    /// A password is being checked.
+    checking: bool,
+    /// Frames that were no login.
+    strays: u32,
+}
+
+impl Stage<Frame, Packet> for Login {
+    fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<()> {
+        let time = self.service.0.options.login_timeout;
+        cx.deadline(time, CloseReason::HandshakeTimeout);
+        Ok(())
+    }
+
+    fn on_inbound(&mut self, cx: &mut Cx<'_>, frame: &mut Frame) -> Result<Flow> {
+        let (kind, sequence) = (frame.message.r#type(), frame.message.sequence);
+        // The default of the type's field is a login; without a request it is something unknown.
+        if kind == HeadType::LoginRequest
+            && let Some(request) = frame.message.login_request.take()
+        {
+            self.log_in(cx, sequence, request)?;
+            return Ok(Flow::Stop);
+        }
+        self.strays += 1;
+        if self.strays > FRAMES_BEFORE_LOGIN_MAX {
+            cx.close_after_flush(CloseReason::OverLimit);
+            return Ok(Flow::Stop);
+        }
+        if kind != HeadType::HeartBeat {
+            let refused = Packet::response(sequence, Code::NotLoggedIn, "log in first");
+            cx.write(refused)?;
+        }
+        Ok(Flow::Stop)
+    }
+}
+
+impl Login {
+    pub(super) fn new(service: &Service) -> Self {
+        Self {
+            service: service.clone(),
+            checking: false,
+            strays: 0,
+        }
+    }
+
+    fn log_in(&mut self, cx: &mut Cx<'_>, sequence: u64, request: LoginRequest) -> Result<()> {
+        if self.checking {
+            let why = "a login is under way";
+            return answer(cx, sequence, Code::AlreadyLoggedIn, why);
+        }
+        if request.token.is_empty() {
+            return refuse(cx, sequence, Code::NoToken, "a password is needed");
+        }
+        if !is_name(&request.uid) || request.token.len() > TOKEN_BYTES_MAX {
+            return refuse(cx, sequence, Code::AuthFailed, "no user is called so");
+        }
+        let users = self.service.0.users.clone();
+        let (service, device) = (
+            self.service.clone(),
+            Device::new(&request.uid, request.platform),
+        );
+        let check = move || users.check(&request.uid, &request.token);
+        let doormen = &self.service.0.doormen;
+        let let_in = cx.offload(doormen, check, move |cx, right| match right {
+            true => service.let_in(cx, sequence, device),
+            false => refuse(cx, sequence, Code::AuthFailed, "wrong user or password"),
+        });
+        if let_in.is_err() {
+            return answer(cx, sequence, Code::Busy, "too many log in at once");
+        }
+        self.checking = true;
+        Ok(())
+    }
+}
+
+impl Service {
+    fn let_in(&self, cx: &mut Cx<'_>, sequence: u64, device: Device) -> Result<()> {
+        let handle = cx.handle();
+        let Ok(session) = self.0.sessions.login(device.clone(), &handle) else {
+            let why = "you are logged in on this platform already";
+            return refuse(cx, sequence, Code::AlreadyLoggedIn, why);
+        };
+        let id = session.id().to_string();
+        cx.write(Packet::login_response(sequence, &id, Code::Ok, ""))?;
+        cx.pipeline()
+            .add_after("login", "chat", Chat::new(self, session, device))
+            .add_after("login", "heartBeat", HeartBeat)
+            .remove("login");
+        Ok(())
+    }
+}
+
+fn answer(cx: &mut Cx<'_>, sequence: u64, code: Code, why: &str) -> Result<()> {
+    cx.write(Packet::login_response(sequence, NO_SESSION, code, why))
+}
+
+/// A login has failed, and the connection with it.
+fn refuse(cx: &mut Cx<'_>, sequence: u64, code: Code, why: &str) -> Result<()> {
+    answer(cx, sequence, code, why)?;
+    let reason = match code {
+        Code::AlreadyLoggedIn => CloseReason::Duplicate,
+        _ => CloseReason::Refused,
+    };
+    cx.close_after_flush(reason);
+    Ok(())
+}

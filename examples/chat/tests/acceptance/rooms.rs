@@ -1,0 +1,74 @@
+//! Rooms, and who is there.
+
+use serde_json::json;
+
+use crate::peer::{Peer, WINDOWS};
+use crate::{options, serve};
+
+#[test]
+fn a_room_hears_what_is_said_and_who_comes_and_goes() {
+    let server = serve(options());
+    let [mut ann, mut bob] = ["ann", "bob"].map(|uid| Peer::log_in(&server, uid, WINDOWS));
+    let join = json!({ "cmd": "join", "room": "#tea" });
+    ann.ask(&join);
+    assert_eq!(
+        ann.event(),
+        json!({ "event": "joined", "room": "#tea", "uid": "ann" })
+    );
+    bob.ask(&join);
+    for peer in [&mut ann, &mut bob] {
+        assert_eq!(peer.event()["uid"], "bob");
+    }
+    assert_eq!(ann.tell("#tea", "milk?"), 0);
+    assert_eq!(bob.delivery().2, "milk?");
+    ann.hears_nothing();
+    let who = bob.ask(&json!({ "cmd": "who", "room": "#tea" }));
+    assert_eq!(who[0]["users"], json!(["ann", "bob"]));
+    drop(bob);
+    assert_eq!(
+        ann.event(),
+        json!({ "event": "left", "room": "#tea", "uid": "bob" })
+    );
+    let sequence = ann.command(&json!({ "cmd": "leave", "room": "#tea" }));
+    assert_eq!(ann.response(sequence).code, 0);
+    assert_eq!(ann.tell("#tea", "anybody?"), 0);
+    ann.hears_nothing();
+}
+
+#[test]
+fn who_comes_back_to_a_room_is_sent_what_was_missed() {
+    let server = serve(options());
+    let [mut ann, mut bob] = ["ann", "bob"].map(|uid| Peer::log_in(&server, uid, WINDOWS));
+    for text in ["one", "two", "three"] {
+        assert_eq!(ann.tell("#tea", text), 0);
+    }
+    let all = bob.ask(&json!({ "cmd": "join", "room": "#tea", "after": 0 }));
+    assert_eq!(all[0]["members"], 1);
+    let one = bob.delivery();
+    assert_eq!(one.2, "one");
+    assert_eq!(bob.delivery().2, "two");
+    assert_eq!(bob.delivery().2, "three");
+    assert_eq!(bob.event()["event"], "joined");
+    ann.ask(&json!({ "cmd": "join", "room": "#tea", "after": one.0.sequence }));
+    assert_eq!(ann.delivery().2, "two");
+    assert_eq!(ann.delivery().2, "three");
+}
+
+#[test]
+fn who_watches_a_user_hears_of_each_change() {
+    let server = serve(options());
+    let mut ann = Peer::log_in(&server, "ann", WINDOWS);
+    let answer = ann.ask(&json!({ "cmd": "watch", "uid": "bob" }));
+    assert_eq!(answer, [json!({ "uid": "bob", "online": false })]);
+    for online in [true, false] {
+        let bob = online.then(|| Peer::log_in(&server, "bob", WINDOWS));
+        if online {
+            assert_eq!(ann.event()["online"], true);
+        }
+        drop(bob);
+    }
+    assert_eq!(
+        ann.event(),
+        json!({ "event": "presence", "uid": "bob", "online": false })
+    );
+}
