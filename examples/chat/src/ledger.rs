@@ -1,6 +1,7 @@
 //! What stands in the store, and under which keys.
 //!
 //! ```text
+//!   e                            the name of the store, made with it
 //!   l                            the last number given to a message
 //!   h CONVERSATION 0 id          a message, in the history of its conversation
 //!   i UID 0 id                   a message, in the inbox of its receiver
@@ -11,13 +12,14 @@
 //! Names hold no control characters, so a zero ends them. Numbers have eight bytes, the high one first, so that
 //! they sort. Messages are numbered in the order in which they are kept, over all conversations.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use bytes::Bytes;
 
 use crate::limits::{HISTORY_MESSAGES_MAX, INBOX_MESSAGES_MAX, REPEATS_KNOWN_MAX};
 use crate::protocol::{Delivery, Packet, rewrite};
-use crate::store::{Change, From, Reading};
+use crate::store::{Change, From, Reading, Store};
 
 /// A message that is to be kept.
 #[derive(Clone, Debug)]
@@ -68,6 +70,19 @@ pub fn is_room(name: &str) -> bool {
 /// What the store has failed with; here and below.
 pub fn last_id(store: &(impl Reading + ?Sized)) -> io::Result<u64> {
     number(store, b"l")
+}
+
+/// The name of the store, which it gets when it is new: numbers of messages are of one store.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn store_name(store: &dyn Store) -> io::Result<String> {
+    if store.get(b"e")?.is_none() {
+        let name = RandomState::new().hash_one("store");
+        store.change(&mut |change| change.put(b"e", &name.to_be_bytes()))?;
+    }
+    Ok(format!("{:016x}", number(store, b"e")?))
 }
 
 /// Keeps a message: in the history, and in its receiver's inbox.

@@ -7,8 +7,10 @@
 //!   office/    who is there, and what goes to whom: all of it done by one job at a time, on a pool
 //!   service/   connections: login, chat, heartbeat
 //!   users.rs   who may log in
+//!   client/    the other side
 //! ```
 
+pub mod client;
 pub mod ledger;
 pub mod limits;
 pub mod office;

@@ -22,10 +22,12 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(50);
 pub const RECONNECT_INTERVAL: Duration = Duration::from_secs(10);
 /// Logins that wait for the check of their password, over all connections; more are told that it is busy.
 pub const LOGINS_WAITING_MAX: usize = 4096;
-/// Messages and commands that wait for the store, over all connections; more are told that it is busy.
+/// Messages and commands that wait for the store, over all connections; who has more is not read meanwhile.
 pub const DESK_ORDERS_MAX: usize = 8192;
 /// Of these, how many of one connection: a flood is its sender's affair.
 pub const DESK_ORDERS_PER_SESSION_MAX: usize = 256;
+/// Between two tries to put on the desk what found no room there.
+pub const DESK_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Messages and commands that go to the disk together: one flush for all of them.
 pub const ORDERS_PER_COMMIT: usize = 512;
 /// Messages of a user that no device has acknowledged; more are refused to their senders.

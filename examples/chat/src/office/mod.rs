@@ -71,9 +71,9 @@ struct Desk {
     worked_on: bool,
 }
 
-/// Nothing was done: the office has too much to do, or one connection asks too much of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Busy;
+/// Nothing was done: the office has too much to do, or one connection asks too much of it. The order comes back.
+#[derive(Debug)]
+pub struct Busy(pub Order);
 
 impl Office {
     /// An office over a store, whose work `pool` does: a pool of its own, of one thread.
@@ -95,12 +95,12 @@ impl Office {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when too much waits.
-    pub fn ask(&self, order: Order) -> Result<(), Busy> {
+    /// [`Busy`] gives the order back when too much waits.
+    pub fn ask(&self, order: Order) -> Result<(), Box<Busy>> {
         let waiting = order.visitor().map_or(0, Visitor::waiting);
         let mut desk = lock(&self.shared.desk);
         if desk.counted >= DESK_ORDERS_MAX || waiting >= DESK_ORDERS_PER_SESSION_MAX {
-            return Err(Busy);
+            return Err(Box::new(Busy(order)));
         }
         desk.counted += 1;
         if let Some(visitor) = order.visitor() {

@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_refused_however_deep_it_goes() {
         // Groups in an unknown field, each begun inside the last.
-        let deep = vec![0xa3, 0x06].repeat(500_000);
+        let deep = [0xa3, 0x06].repeat(500_000);
         let deep = [&(deep.len() as u32).to_be_bytes()[..], &deep].concat();
         let deep = [&b"\x00\x86\x00\x01"[..], &deep].concat();
         let cut = b"\x00\x86\x00\x01\x00\x00\x00\x02\"\x15";

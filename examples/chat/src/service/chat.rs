@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use netwheel::{CloseReason, Event, Flow, Result, Session, Stage};
+use netwheel::{CloseReason, Event, Flow, Result, Session, Stage, TimerKey};
 use serde_json::{Value, json};
 
 use super::login::Login;
 use super::{Cx, Service};
 use crate::ledger::{self, conversation, is_room};
-use crate::limits::{MESSAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::limits::{DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
 use crate::office::{Command, Device, Order, Visitor};
 use crate::protocol::{
     Code, Frame, HeadType, Message, MessageNotification, MessageRequest, NO_SESSION, Packet, blocks,
@@ -23,7 +23,12 @@ pub(super) struct Chat {
     session: Session<Device, Packet>,
     /// Known to the office from the open on.
     visitor: Option<Arc<Visitor>>,
+    /// Found no room on the desk, and goes before everything that is read later.
+    held: Option<Order>,
 }
+
+/// Tries again to put on the desk what found no room.
+const RETRY: TimerKey = TimerKey(0);
 
 impl Stage<Frame, Packet> for Chat {
     fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<()> {
@@ -68,6 +73,12 @@ impl Stage<Frame, Packet> for Chat {
                     Visitor::go_on(visitor);
                 }
             }
+            Event::Timer(RETRY) => {
+                if let Some(order) = self.held.take() {
+                    cx.resume_reading();
+                    self.ask(cx, order);
+                }
+            }
             Event::ShuttingDown => {
                 let _ = cx.try_write(Packet::notification(0, &json!({ "event": "shutdown" })));
             }
@@ -93,11 +104,12 @@ impl Chat {
             device,
             session,
             visitor: None,
+            held: None,
         }
     }
 
     fn say(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
         visitor: &Arc<Visitor>,
         frame: &Frame,
@@ -123,11 +135,12 @@ impl Chat {
             to: request.to,
             raw: frame.raw.clone(),
         };
-        self.ask(cx, sequence, order)
+        self.ask(cx, order);
+        Ok(())
     }
 
     fn execute(
-        &self,
+        &mut self,
         cx: &mut Cx<'_>,
         visitor: &Arc<Visitor>,
         sequence: u64,
@@ -162,13 +175,17 @@ impl Chat {
             sequence,
             command,
         };
-        self.ask(cx, sequence, order)
+        self.ask(cx, order);
+        Ok(())
     }
 
-    fn ask(&self, cx: &mut Cx<'_>, sequence: u64, order: Order) -> Result<()> {
-        match self.service.0.office.ask(order) {
-            Ok(()) => Ok(()),
-            Err(_busy) => cx.write(Packet::response(sequence, Code::Busy, "try again later")),
+    /// Puts an order on the office's desk. While there is no room the client is not read, so that its messages keep
+    /// their order and nothing is refused: TCP holds it back.
+    fn ask(&mut self, cx: &mut Cx<'_>, order: Order) {
+        if let Err(busy) = self.service.0.office.ask(order) {
+            self.held = Some(busy.0);
+            cx.pause_reading();
+            cx.timer(DESK_RETRY_INTERVAL, RETRY);
         }
     }
 

@@ -95,7 +95,8 @@ impl Service {
             return refuse(cx, sequence, Code::AlreadyLoggedIn, why);
         };
         let id = session.id().to_string();
-        cx.write(Packet::login_response(sequence, &id, Code::Ok, ""))?;
+        let store = &self.0.store_name;
+        cx.write(Packet::login_response(sequence, &id, Code::Ok, store))?;
         cx.pipeline()
             .add_after("login", "chat", Chat::new(self, session, device))
             .add_after("login", "heartBeat", HeartBeat)

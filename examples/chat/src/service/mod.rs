@@ -18,6 +18,7 @@ use std::time::Duration;
 use netwheel::stages::Idle;
 use netwheel::{Duplicate, Executor, HasPipeline, Net, Pipeline, Server, Sessions, WhenFull};
 
+use crate::ledger::store_name;
 use crate::limits::{IDLE_TIMEOUT, LOGIN_TIMEOUT, LOGINS_WAITING_MAX};
 use crate::office::{Device, Office, OfficeOptions};
 use crate::protocol::{Frame, HeadContent, Packet};
@@ -70,6 +71,8 @@ struct Shared {
     sessions: Sessions<Device, Packet>,
     users: Arc<dyn Users>,
     store: Arc<dyn Store>,
+    /// Told with each login: numbers of messages are of one store.
+    store_name: String,
     /// Checks passwords, each of which takes its time, and nothing else.
     doormen: Executor,
     /// Reads histories.
@@ -111,6 +114,7 @@ impl Service {
             office: Office::new(pool(1), Arc::clone(&store), options.office)?,
             sessions: Sessions::with(1, options.duplicate),
             users,
+            store_name: store_name(&*store)?,
             store,
             doormen: doormen
                 .queue_max(LOGINS_WAITING_MAX)

@@ -1,0 +1,133 @@
+//! What a typed line means.
+
+use chat::office::Command;
+
+/// Commands, and what they do.
+pub(crate) const COMMANDS: [(&str, &str); 10] = [
+    (
+        "/to",
+        "NAME [WORDS]: says the words to a user or a #room, and the next lines too",
+    ),
+    (
+        "/join",
+        "#ROOM: hears a room, and says the next lines there",
+    ),
+    ("/leave", "[#ROOM]: hears no more of it"),
+    ("/who", "[#ROOM]: who is there, or online"),
+    (
+        "/history",
+        "NAME [BEFORE]: the last messages, or those before that number",
+    ),
+    (
+        "/watch",
+        "NAME: whether a user is online, and when that changes",
+    ),
+    ("/login", "NAME PASSWORD: as somebody else"),
+    ("/logout", ""),
+    ("/help", ""),
+    ("/quit", ""),
+];
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Line {
+    Nothing,
+    /// To whom, where it is said, and what, if anything.
+    To(Option<String>, Option<String>),
+    Ask(Command),
+    /// Leave the room of the present conversation.
+    LeaveThis,
+    LogIn(String, String),
+    LogOut,
+    Help,
+    Quit,
+    /// It makes no sense, for that reason.
+    Wrong(String),
+}
+
+/// Reads a line.
+pub(crate) fn read(typed: &str) -> Line {
+    if typed.is_empty() {
+        return Line::Nothing;
+    }
+    if !typed.starts_with('/') {
+        return Line::To(None, Some(typed.to_owned()));
+    }
+    let (command, rest) = typed.split_once(' ').unwrap_or((typed, ""));
+    let rest = rest.trim();
+    let (first, words) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (first, words) = (first.to_owned(), words.trim().to_owned());
+    match command {
+        "/to" if !first.is_empty() => Line::To(Some(first), (!words.is_empty()).then_some(words)),
+        "/join" if first.starts_with('#') => Line::Ask(Command::Join {
+            room: first,
+            after: None,
+        }),
+        "/leave" if first.is_empty() => Line::LeaveThis,
+        "/leave" => Line::Ask(Command::Leave { room: first }),
+        "/who" => Line::Ask(Command::Who {
+            room: (!first.is_empty()).then_some(first),
+        }),
+        "/history" if !first.is_empty() => history(first, &words),
+        "/watch" if !first.is_empty() => Line::Ask(Command::Watch { uid: first }),
+        "/login" if !words.is_empty() => Line::LogIn(first, words),
+        "/logout" => Line::LogOut,
+        "/help" => Line::Help,
+        "/quit" => Line::Quit,
+        _ => Line::Wrong(wrong(command)),
+    }
+}
+
+fn history(with: String, before: &str) -> Line {
+    let before = match before {
+        "" => None,
+        number => match number.parse() {
+            Ok(number) => Some(number),
+            Err(_) => return Line::Wrong(format!("{number} is no number of a message")),
+        },
+    };
+    Line::Ask(Command::History {
+        with,
+        before,
+        limit: Some(20),
+    })
+}
+
+fn wrong(command: &str) -> String {
+    match COMMANDS.iter().find(|known| known.0 == command) {
+        Some((command, how)) => format!("{command} {how}"),
+        None => format!("there is no {command}; /help lists what there is"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_say_what_they_mean() {
+        let to = |to: &str, words: &str| Line::To(Some(to.into()), Some(words.into()));
+        assert_eq!(read("/to bob a:b:c  d"), to("bob", "a:b:c  d"));
+        assert_eq!(read("/to #tea"), Line::To(Some("#tea".into()), None));
+        assert_eq!(read("hello"), Line::To(None, Some("hello".into())));
+        assert_eq!(read("/leave"), Line::LeaveThis);
+        let page = Command::History {
+            with: "bob".into(),
+            before: Some(7),
+            limit: Some(20),
+        };
+        assert_eq!(read("/history bob 7"), Line::Ask(page));
+        assert_eq!(
+            read("/login ann p w"),
+            Line::LogIn("ann".into(), "p w".into())
+        );
+        assert_eq!(read("/who"), Line::Ask(Command::Who { room: None }));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_explained() {
+        for typed in ["/join tea", "/to", "/dance", "/history bob x"] {
+            assert!(matches!(read(typed), Line::Wrong(_)), "{typed}");
+        }
+    }
+}
