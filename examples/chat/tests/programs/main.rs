@@ -5,7 +5,7 @@ mod process;
 use std::fs;
 use std::path::PathBuf;
 
-use process::{Process, chat_client, chat_server, python};
+use process::{Process, chat_client, chat_server, python, terminal};
 
 /// A folder of one test.
 struct Folder(PathBuf);
@@ -32,7 +32,7 @@ impl Drop for Folder {
 /// A client that remembers, and comes back soon.
 fn client(folder: &Folder, address: &str, uid: &str) -> Process {
     let cursor = folder.file(&format!("{uid}.json"));
-    let mut client = chat_client(&[
+    let client = chat_client(&[
         "--connect",
         address,
         "--user",
@@ -182,12 +182,42 @@ fn the_menu_of_the_seed_logs_in_chats_and_logs_out() {
 }
 
 #[test]
+fn what_comes_while_a_line_is_typed_stands_above_it() {
+    let folder = Folder::new("terminal");
+    let (_server, address) = chat_server("127.0.0.1:0", &folder.file("chat.db"));
+    let flags = [
+        "--connect",
+        &address,
+        "--user",
+        "ann",
+        "--cursor-file",
+        "none",
+    ];
+    let ann = terminal("/to bob half a li", "bob: hello", &flags);
+    ann.says("typed");
+    let mut bob = client(&folder, &address, "bob");
+    bob.types("/to ann hello");
+    let drawn = ann.line();
+    let (before, after) = drawn
+        .split_once("bob: hello\\r\\n")
+        .expect("a line of its own");
+    assert!(
+        before.ends_with("\\r\\x1b[K"),
+        "the typed line makes way: {drawn}"
+    );
+    assert!(
+        after.starts_with("> /to bob half a li"),
+        "and comes back: {drawn}"
+    );
+}
+
+#[test]
 fn users_of_a_file_log_in_with_their_password_only() {
     let folder = Folder::new("users");
     let users = folder.file("users");
     let add = ["--users", &users, "--add-user", "ann:secret"];
     assert!(Process::server(&add).ends_well());
-    let mut server = Process::server(&["--listen", "127.0.0.1:0", "--users", &users]);
+    let server = Process::server(&["--listen", "127.0.0.1:0", "--users", &users]);
     let address = server.line().trim_start_matches("listening on ").to_owned();
     let flags = [
         "--connect",
@@ -198,7 +228,7 @@ fn users_of_a_file_log_in_with_their_password_only() {
         "--cursor-file",
         "none",
     ];
-    let mut wrong = chat_client(&flags);
+    let wrong = chat_client(&flags);
     wrong.says("* not logged in: wrong user or password");
     let mut right = chat_client(&[&flags[..], &["--password", "secret"]].concat());
     right.says("* you are logged in as ann");

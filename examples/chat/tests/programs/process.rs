@@ -17,7 +17,7 @@ pub(crate) struct Process {
 
 /// A server that keeps its data in a file, and where it listens.
 pub(crate) fn chat_server(listen: &str, data: &str) -> (Process, String) {
-    let mut server = Process::server(&["--listen", listen, "--data", data]);
+    let server = Process::server(&["--listen", listen, "--data", data]);
     let line = server.line();
     let address = line.strip_prefix("listening on ");
     let address = address.expect("where it listens").to_owned();
@@ -26,6 +26,14 @@ pub(crate) fn chat_server(listen: &str, data: &str) -> (Process, String) {
 
 pub(crate) fn chat_client(flags: &[&str]) -> Process {
     Process::start(Command::new(env!("CARGO_BIN_EXE_chat_client")).args(flags))
+}
+
+/// The client in a terminal, where something is typed and not ended, until it shows a text.
+pub(crate) fn terminal(typed: &str, text: &str, flags: &[&str]) -> Process {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/terminal.py");
+    let client = env!("CARGO_BIN_EXE_chat_client");
+    let mut python = Command::new("python3");
+    Process::start(python.args([script, typed, text, client]).args(flags))
 }
 
 /// The client in Python, which .ci/run sees to.
