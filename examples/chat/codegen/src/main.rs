@@ -1,7 +1,7 @@
 //! Writes `src/protocol/schema.rs` from `proto/chat.proto`, without a `protoc` of the system:
 //!
 //! ```sh
-//! cargo run --manifest-path examples/chat/codegen/Cargo.toml
+//! cargo run --manifest-path examples/chat/codegen/Cargo.toml && cargo fmt -p chat
 //! ```
 
 use std::error::Error;
