@@ -6,13 +6,13 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chat::client::{ChatClient, News, Notebook, Screen, Settings};
+use chat::client::{ChatClient, News, NoNotebook, Notebook, Screen, Settings};
 use chat::office::Command;
 use chat::service::{Options, Service};
 use chat::store::{MemoryStore, Store};
 use chat::users::Anybody;
 use netwheel::sim::{Faults, Node, Runs, World};
-use netwheel::{Net, RunningServer, Server};
+use netwheel::{ClientState, Net, RunningServer, Server};
 
 /// What each user says to each other one and in the room.
 const WORDS: usize = 8;
@@ -198,4 +198,52 @@ fn everybody_sees_everything_once_and_in_order_whatever_breaks() {
         .threads(threads)
         .run(everybody_sees_everything_once);
     assert!(summary.faults.total() > 0, "{summary}");
+}
+
+#[test]
+fn a_client_notices_by_itself_that_its_server_is_dead_and_comes_back() {
+    /// Why connections have ended, in their order.
+    #[derive(Default)]
+    struct Ends(Mutex<Vec<String>>);
+
+    impl Screen for Ends {
+        fn show(&self, _news: News) {}
+
+        fn state(&self, state: &ClientState) {
+            if let ClientState::Down(cause) = state {
+                self.0.lock().expect("no panic").push(cause.to_string());
+            }
+        }
+    }
+
+    Runs::seeds(0..20).run(|world| {
+        let store = Arc::new(MemoryStore::default());
+        let (server, node) = (world.node("server"), world.node("ann"));
+        server.start(move |net| serve(net, &store));
+        let ends = Arc::new(Ends::default());
+        let mut settings = Settings::new("ann", "ann");
+        settings.heartbeat = Duration::from_secs(2);
+        settings.reconnect = Duration::from_secs(1);
+        let client = ChatClient::start(
+            &node.net(),
+            "server:7000",
+            settings,
+            NoNotebook,
+            ends.clone(),
+            1,
+        );
+        let client = client.expect("a name");
+        assert!(world.run_until(CALM, || client.is_logged_in()));
+        // Heartbeats keep both ends content: the server would close after 6 s.
+        world.run_for(Duration::from_secs(60));
+        assert_eq!(*ends.0.lock().expect("no panic"), [""; 0]);
+        world.partition(&[&server], &[&node]);
+        world.run_for(Duration::from_secs(8));
+        let first = ends.0.lock().expect("no panic").first().cloned();
+        assert_eq!(first.as_deref(), Some("heartbeat_lost"));
+        world.heal();
+        assert!(world.run_until(CALM, || {
+            client.is_logged_in() && client.ask(Command::Who { room: None }).is_ok()
+        }));
+    });
 }

@@ -20,6 +20,8 @@ pub(crate) const ANDROID: u32 = 2;
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
     sequence: u64,
+    /// Passes over events.
+    pub(crate) deaf: bool,
 }
 
 impl Peer {
@@ -30,6 +32,7 @@ impl Peer {
         Self {
             stream,
             sequence: 0,
+            deaf: false,
         }
     }
 
@@ -169,8 +172,13 @@ impl Peer {
     }
 
     pub(crate) fn receive(&mut self) -> Message {
-        let bytes = self.receive_bytes();
-        Message::decode(&bytes[8..]).expect("a message")
+        loop {
+            let bytes = self.receive_bytes();
+            let message = Message::decode(&bytes[8..]).expect("a message");
+            if !self.deaf || message.r#type() != HeadType::MessageNotification {
+                return message;
+            }
+        }
     }
 
     pub(crate) fn receive_bytes(&mut self) -> Vec<u8> {
@@ -190,6 +198,11 @@ impl Peer {
             Ok(count) => count == 0,
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
+    }
+
+    /// Whether the server has closed, once something comes or nothing ever will.
+    pub(crate) fn is_at_the_end(&self) -> bool {
+        !matches!(self.stream.peek(&mut [0]), Ok(1))
     }
 
     /// Nothing comes: a heartbeat comes back before anything else.

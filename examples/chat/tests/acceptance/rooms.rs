@@ -1,9 +1,10 @@
 //! Rooms, and who is there.
 
+use netwheel::CloseReason;
 use serde_json::json;
 
 use crate::peer::{Peer, WINDOWS};
-use crate::{options, serve};
+use crate::{closes, options, serve};
 
 #[test]
 fn a_room_hears_what_is_said_and_who_comes_and_goes() {
@@ -71,4 +72,41 @@ fn who_watches_a_user_hears_of_each_change() {
         ann.event(),
         json!({ "event": "presence", "uid": "bob", "online": false })
     );
+}
+
+#[test]
+fn a_member_that_does_not_read_is_closed_and_comes_back_for_the_rest() {
+    const COUNT: usize = 400;
+    let server = serve(options());
+    let [mut ann, mut bob, mut cid] =
+        ["ann", "bob", "cid"].map(|uid| Peer::log_in(&server, uid, WINDOWS));
+    for peer in [&mut ann, &mut bob, &mut cid] {
+        peer.ask(&json!({ "cmd": "join", "room": "#tea" }));
+        peer.deaf = true;
+    }
+    // Cid reads nothing more.
+    let text = |nth: usize| format!("{nth:05}{}", "x".repeat(60_000));
+    for nth in 0..COUNT {
+        assert_eq!(ann.tell("#tea", &text(nth)), 0);
+        assert!(bob.delivery().2 == text(nth), "message {nth}");
+        if nth == COUNT / 2 {
+            closes(&server, CloseReason::OverLimit, 1);
+        }
+    }
+    drop((ann, bob, cid));
+    let (mut next, mut last) = (0, 0);
+    while next < COUNT {
+        let mut cid = Peer::connect(&server);
+        if cid.try_log_in("cid", WINDOWS, "pw") != 0 {
+            continue;
+        }
+        cid.deaf = true;
+        cid.ask(&json!({ "cmd": "join", "room": "#tea", "after": last }));
+        // As far as it goes: more than the server holds for one connection comes in several lives.
+        while next < COUNT && !cid.is_at_the_end() {
+            let (message, _, content) = cid.delivery();
+            assert!(content == text(next), "message {next}");
+            (next, last) = (next + 1, message.sequence);
+        }
+    }
 }
