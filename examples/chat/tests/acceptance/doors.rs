@@ -1,6 +1,4 @@
-//! Who is let in, and who is not: scenarios 64, 65, 70 to 72.
-
-use std::time::Duration;
+//! Who is let in, and who is not: scenarios 64, 65, 70 and 71.
 
 use chat::protocol::{Code, HeadType};
 use netwheel::CloseReason;
@@ -116,29 +114,6 @@ fn a_login_puts_chat_and_heartbeat_in_the_place_of_login_and_a_logout_puts_it_ba
     assert_eq!(stages(), ["idle", "login"]);
     assert_eq!(peer.try_log_in("u1", WINDOWS, "pw"), 0);
     assert_eq!(peer.tell("u2", "x"), 0);
-}
-
-#[test]
-fn who_says_nothing_is_closed_and_who_sends_heartbeats_is_not() {
-    let mut options = options();
-    options.login_timeout = Duration::from_millis(100);
-    options.idle_timeout = Duration::from_millis(1500);
-    let server = serve(options);
-    let mut silent = Peer::connect(&server);
-    assert!(silent.is_closed());
-    closes(&server, CloseReason::HandshakeTimeout, 1);
-    let mut idle = Peer::log_in(&server, "u1", WINDOWS);
-    let mut alive = Peer::log_in(&server, "u2", WINDOWS);
-    // Each waits for nothing to come, for a third of the idle time.
-    alive.patience(Duration::from_millis(500));
-    while server.stats().closes(CloseReason::Idle) == 0 {
-        alive.hears_nothing();
-        let mut byte = [0];
-        let read = std::io::Read::read(&mut alive.stream, &mut byte);
-        assert!(read.is_err(), "nothing comes, and it is not closed");
-    }
-    assert!(idle.is_closed());
-    alive.hears_nothing();
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use chat::protocol::{
     Code, HeadType, LoginRequest, Message, MessageHeartBeat, MessageRequest, MessageResponse,
@@ -209,10 +208,6 @@ impl Peer {
     pub(crate) fn hears_nothing(&mut self) {
         let sent = self.heart_beat();
         assert_eq!(self.receive_bytes(), sent);
-    }
-
-    pub(crate) fn patience(&self, time: Duration) {
-        self.stream.set_read_timeout(Some(time)).expect("a socket");
     }
 }
 
