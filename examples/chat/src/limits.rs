@@ -26,6 +26,11 @@ pub const LOGINS_WAITING_MAX: usize = 4096;
 pub const DESK_ORDERS_MAX: usize = 8192;
 /// Of these, how many of one connection: a flood is its sender's affair.
 pub const DESK_ORDERS_PER_SESSION_MAX: usize = 256;
+/// Bytes of messages that wait for the store, over all connections.
+pub const DESK_BYTES_MAX: usize = 32 << 20;
+/// All that waits for the office, with news of connections, two for each that a server may have: while there is
+/// more, logins are told that it is busy.
+pub const DESK_NEWS_MAX: usize = 131_072;
 /// Between two tries to put on the desk what found no room there.
 pub const DESK_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// Messages and commands that go to the disk together: one flush for all of them.

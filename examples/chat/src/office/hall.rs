@@ -235,6 +235,8 @@ impl Hall {
         let members = room.members.len();
         let answer = json!({ "room": name, "members": members, "last": upto }).to_string();
         visitor.send(Packet::response(sequence, Code::Ok, &answer));
+        // Before what was missed, with which the newcomer would pass for a slow member.
+        self.tell_room(name, "joined", &visitor.device.uid);
         let after = after.unwrap_or(upto);
         let missed = ledger::history(&*self.store, name, after, upto + 1, MISSED_MESSAGES_MAX);
         match missed {
@@ -249,7 +251,6 @@ impl Hall {
                 visitor.handle.close_after_flush();
             }
         }
-        self.tell_room(name, "joined", &visitor.device.uid);
     }
 
     fn who(&self, visitor: &Visitor, sequence: u64, room: Option<&str>) {

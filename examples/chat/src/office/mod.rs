@@ -27,7 +27,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use log::error;
 use netwheel::Executor;
 
-use crate::limits::{DESK_ORDERS_MAX, DESK_ORDERS_PER_SESSION_MAX, ORDERS_PER_COMMIT};
+use crate::limits::{
+    DESK_BYTES_MAX, DESK_NEWS_MAX, DESK_ORDERS_MAX, DESK_ORDERS_PER_SESSION_MAX, ORDERS_PER_COMMIT,
+};
 use crate::lock;
 use crate::store::Store;
 use hall::Hall;
@@ -44,7 +46,7 @@ pub struct OfficeOptions {
 /// Who is there, and what goes to whom. A clone is the same office.
 ///
 /// Threads: any. Cost: a lock and a push; the work is done on a thread of its own. Limit:
-/// [`DESK_ORDERS_MAX`] orders wait.
+/// [`DESK_ORDERS_MAX`] orders and [`DESK_BYTES_MAX`] wait.
 #[derive(Clone)]
 pub struct Office {
     shared: Arc<Shared>,
@@ -65,8 +67,9 @@ struct Shared {
 #[derive(Default)]
 struct Desk {
     orders: VecDeque<Order>,
-    /// Of these, how many count for the bound.
+    /// Of these, how many count for the bound, and their bytes.
     counted: usize,
+    bytes: usize,
     /// Whether a job works on them, or is about to.
     worked_on: bool,
 }
@@ -99,10 +102,12 @@ impl Office {
     pub fn ask(&self, order: Order) -> Result<(), Box<Busy>> {
         let waiting = order.visitor().map_or(0, Visitor::waiting);
         let mut desk = lock(&self.shared.desk);
-        if desk.counted >= DESK_ORDERS_MAX || waiting >= DESK_ORDERS_PER_SESSION_MAX {
+        let full = desk.counted >= DESK_ORDERS_MAX || desk.bytes >= DESK_BYTES_MAX;
+        if full || waiting >= DESK_ORDERS_PER_SESSION_MAX {
             return Err(Box::new(Busy(order)));
         }
         desk.counted += 1;
+        desk.bytes += order.bytes();
         if let Some(visitor) = order.visitor() {
             visitor.count_in();
         }
@@ -110,7 +115,14 @@ impl Office {
         Ok(())
     }
 
-    /// Puts news of a connection on the desk, of which there are a few for each at the most: never refused.
+    /// Whether so much waits that nobody more is to be let in.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        lock(&self.shared.desk).orders.len() >= DESK_NEWS_MAX
+    }
+
+    /// Puts news of a connection on the desk: never refused. There are a few for each connection at the most, as
+    /// nobody logs in while the office [is full](Self::is_full).
     pub fn tell(&self, order: Order) {
         self.push(lock(&self.shared.desk), order);
     }
@@ -167,6 +179,7 @@ impl Shared {
         let count = desk.orders.len().min(ORDERS_PER_COMMIT);
         let orders: Vec<_> = desk.orders.drain(..count).collect();
         desk.worked_on = !orders.is_empty();
+        desk.bytes -= orders.iter().map(Order::bytes).sum::<usize>();
         let counted = orders.iter().filter_map(Order::visitor);
         desk.counted -= counted.map(Visitor::count_out).count();
         desk.worked_on.then_some(orders)

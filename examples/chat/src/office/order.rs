@@ -54,6 +54,14 @@ impl Order {
             Self::Arrive(_) | Self::Look(_) | Self::Leave { .. } => None,
         }
     }
+
+    /// Bytes of the message in it.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Say { raw, .. } => raw.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What a client may ask for, as JSON in a notification: `{"cmd":"join","room":"#tea"}`.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use netwheel::codec::FRAME_COPY_BYTES_MAX;
 use netwheel::{CloseReason, Event, Flow, Result, Session, Stage, TimerKey};
 use serde_json::{Value, json};
 
@@ -133,7 +135,7 @@ impl Chat {
             sequence,
             client_id: request.msg_id,
             to: request.to,
-            raw: frame.raw.clone(),
+            raw: own(&frame.raw),
         };
         self.ask(cx, order);
         Ok(())
@@ -243,6 +245,14 @@ impl Chat {
             let connection = visitor.handle.id();
             self.service.0.office.tell(Order::Leave { uid, connection });
         }
+    }
+}
+
+/// A message that may wait: a large one shares the memory of what was read with it, and would keep all of that.
+fn own(raw: &Bytes) -> Bytes {
+    match raw.len() > FRAME_COPY_BYTES_MAX {
+        true => Bytes::copy_from_slice(raw),
+        false => raw.clone(),
     }
 }
 

@@ -62,6 +62,9 @@ impl Login {
             let why = "a login is under way";
             return answer(cx, sequence, Code::AlreadyLoggedIn, why);
         }
+        if self.service.0.office.is_full() {
+            return answer(cx, sequence, Code::Busy, "too much waits for the store");
+        }
         if request.token.is_empty() {
             return refuse(cx, sequence, Code::NoToken, "a password is needed");
         }

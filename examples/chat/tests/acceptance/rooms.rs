@@ -45,12 +45,13 @@ fn who_comes_back_to_a_room_is_sent_what_was_missed() {
     }
     let all = bob.ask(&json!({ "cmd": "join", "room": "#tea", "after": 0 }));
     assert_eq!(all[0]["members"], 1);
+    assert_eq!(bob.event()["event"], "joined");
     let one = bob.delivery();
     assert_eq!(one.2, "one");
     assert_eq!(bob.delivery().2, "two");
     assert_eq!(bob.delivery().2, "three");
-    assert_eq!(bob.event()["event"], "joined");
     ann.ask(&json!({ "cmd": "join", "room": "#tea", "after": one.0.sequence }));
+    assert_eq!(ann.event()["event"], "joined");
     assert_eq!(ann.delivery().2, "two");
     assert_eq!(ann.delivery().2, "three");
 }
@@ -93,7 +94,7 @@ fn a_member_that_does_not_read_is_closed_and_comes_back_for_the_rest() {
             closes(&server, CloseReason::OverLimit, 1);
         }
     }
-    drop((ann, bob, cid));
+    drop(cid);
     let (mut next, mut last) = (0, 0);
     while next < COUNT {
         let mut cid = Peer::connect(&server);
