@@ -18,6 +18,7 @@ mod group;
 pub mod handle;
 mod id;
 pub mod limits;
+pub mod link;
 mod mailbox;
 mod net;
 mod options;

@@ -56,7 +56,7 @@ const FLOORS: &[&[&str]] = &[
         "pipeline",
         "sessions",
     ],
-    &["net", "stages", "testing", "tls"],
+    &["link", "net", "stages", "testing", "tls"],
     &["transport"],
     &["reactor", "sim"],
     &["client", "server", "udp"],
