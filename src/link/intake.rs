@@ -1,5 +1,6 @@
 //! What has come from a peer and was handled: repeats are known, and the peer is told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::position::Position;
@@ -8,24 +9,35 @@ use crate::clock::Instant;
 /// What is remembered of the acknowledged messages of one peer, over all its connections.
 ///
 /// ```text
-///   message (epoch, seq) ──> is_new? ──yes──> its handler ──> handle_handled: the cursor moves,
-///                               │no                           an acknowledgement is owed
-///                               └──> dropped, and acknowledged again
+///   message (epoch, seq) ──> arrive ──new──> its handler ──> handle_handled: the cursor moves,
+///                              │                             an acknowledgement is owed
+///                              └─repeat──> dropped, and acknowledged again
 ///
 ///   owed ──> rides on the next frame that goes out,
 ///            or goes alone: after `delay`, or at once when many messages are owed for
 /// ```
+/// Messages come in order over each connection, and are handled in order or, as answers are, before others that
+/// wait in a lane. The cursor stands before the first that has come and was not handled; those handled beyond it
+/// are remembered one by one. A gap is a message that its sender has taken back: what has not come before its
+/// successors will not come.
+///
 /// A message of another epoch begins a new life of the sender. What comes over an older connection than the
-/// newest is not new: the sender, if it lives, sends it again over that one. An acknowledgement goes only over a
+/// newest is dropped: the sender, if it lives, sends it again over that one. An acknowledgement goes only over a
 /// connection on which a message of the epoch has come, since it names none.
 #[derive(Debug)]
 pub(super) struct Intake {
     delay: Duration,
     batch: u32,
     cursor: Option<Position>,
+    /// Messages that have come and were not handled.
+    pending: BTreeSet<u64>,
+    /// Messages beyond the cursor that were handled.
+    ahead: BTreeSet<u64>,
     link: u64,
     /// The epoch of the messages that have come over the present connection.
     heard: Option<u64>,
+    /// The last message that has come over it.
+    last: u64,
     owed: u32,
     due: Option<Instant>,
     duplicates: u64,
@@ -37,8 +49,11 @@ impl Intake {
             delay,
             batch,
             cursor: None,
+            pending: BTreeSet::new(),
+            ahead: BTreeSet::new(),
             link: 0,
             heard: None,
+            last: 0,
             owed: 0,
             due: None,
             duplicates: 0,
@@ -52,31 +67,62 @@ impl Intake {
 
     /// Messages of this connection come from now on, and of no older one.
     pub(super) const fn begin_link(&mut self, link: u64) {
-        self.link = link;
+        (self.link, self.last) = (link, 0);
         (self.heard, self.owed, self.due) = (None, 0, None);
     }
 
-    /// Whether a message is to be handled; one that is not is dropped by the caller, and was seen to here.
-    pub(super) fn is_new(&mut self, now: Instant, link: u64, at: Position) -> bool {
+    /// A message has come; answers whether it is to be handled. A repeat was seen to here.
+    pub(super) fn arrive(&mut self, now: Instant, link: u64, at: Position) -> bool {
         if link != self.link {
             return false;
         }
+        if self.cursor.is_none_or(|cursor| cursor.epoch != at.epoch) {
+            self.cursor = Some(Position::new(at.epoch, 0));
+            self.pending.clear();
+            self.ahead.clear();
+        }
         self.heard = Some(at.epoch);
-        match self.cursor {
-            Some(cursor) if cursor.epoch == at.epoch && at.seq <= cursor.seq => {
-                self.duplicates += 1;
-                self.owe(now);
-                false
-            }
-            _ => true,
+        let last = std::mem::replace(&mut self.last, at.seq);
+        self.pending.retain(|seq| *seq <= last || *seq >= at.seq);
+        let new = self.is_new(at);
+        if new {
+            self.pending.insert(at.seq);
+        } else {
+            self.duplicates += 1;
+            self.advance();
+            self.owe(now);
+        }
+        new
+    }
+
+    /// Whether a message that has arrived as new still is: its repeat may have been handled meanwhile.
+    pub(super) fn is_new(&self, at: Position) -> bool {
+        let cursor = self.cursor.filter(|cursor| cursor.epoch == at.epoch);
+        cursor.is_some_and(|cursor| at.seq > cursor.seq && !self.ahead.contains(&at.seq))
+    }
+
+    /// A message that was new has been handled, over whichever connection it came.
+    pub(super) fn handle_handled(&mut self, now: Instant, at: Position) {
+        if self.is_new(at) {
+            self.pending.remove(&at.seq);
+            self.ahead.insert(at.seq);
+            self.advance();
+            self.owe(now);
         }
     }
 
-    /// A message that was new has been handled.
-    pub(super) fn handle_handled(&mut self, now: Instant, link: u64, at: Position) {
-        if link == self.link {
-            self.cursor = Some(at);
-            self.owe(now);
+    /// Moves the cursor to before the first message that is not handled.
+    fn advance(&mut self) {
+        let Some(cursor) = &mut self.cursor else {
+            return;
+        };
+        let handled = match self.pending.first() {
+            Some(first) => first - 1,
+            None => self.ahead.last().copied().unwrap_or(0),
+        };
+        cursor.seq = cursor.seq.max(handled);
+        while self.ahead.first().is_some_and(|seq| *seq <= cursor.seq) {
+            self.ahead.pop_first();
         }
     }
 
@@ -143,11 +189,41 @@ mod tests {
     /// Whether the message was handled.
     fn hand(intake: &mut Intake, link: u64, epoch: u64, seq: u64) -> bool {
         let position = Position { epoch, seq };
-        let new = intake.is_new(at(0), link, position);
+        let new = intake.arrive(at(0), link, position);
         if new {
-            intake.handle_handled(at(0), link, position);
+            intake.handle_handled(at(0), position);
         }
         new
+    }
+
+    #[test]
+    fn one_handled_before_others_is_known_and_not_acknowledged_before_them() {
+        let mut intake = intake();
+        let place = |seq| Position { epoch: 9, seq };
+        (1..=3).for_each(|seq| assert!(intake.arrive(at(0), 1, place(seq))));
+        intake.handle_handled(at(0), place(3));
+        assert_eq!(intake.take_ack(), Some(0));
+        intake.begin_link(2);
+        assert!(intake.arrive(at(0), 2, place(1)));
+        intake.handle_handled(at(0), place(1));
+        assert_eq!(intake.take_ack(), Some(1));
+        assert!(intake.arrive(at(0), 2, place(2)));
+        assert!(!intake.arrive(at(0), 2, place(3)));
+        intake.handle_handled(at(0), place(2));
+        assert_eq!(intake.take_ack(), Some(3));
+    }
+
+    #[test]
+    fn what_its_sender_took_back_is_not_waited_for() {
+        let mut intake = intake();
+        let place = |seq| Position { epoch: 9, seq };
+        (1..=2).for_each(|seq| assert!(intake.arrive(at(0), 1, place(seq))));
+        intake.begin_link(2);
+        assert!(
+            hand(&mut intake, 2, 9, 3),
+            "neither of the first comes again"
+        );
+        assert_eq!(intake.take_ack(), Some(3));
     }
 
     #[test]
@@ -165,9 +241,9 @@ mod tests {
     fn one_whose_handler_failed_is_still_new() {
         let mut intake = intake();
         let position = Position { epoch: 9, seq: 1 };
-        assert!(intake.is_new(at(0), 1, position));
+        assert!(intake.arrive(at(0), 1, position));
         intake.begin_link(2);
-        assert!(intake.is_new(at(0), 2, position));
+        assert!(intake.arrive(at(0), 2, position));
     }
 
     #[test]
@@ -209,8 +285,8 @@ mod tests {
         intake.begin_link(2);
         assert_eq!(intake.take_ack(), None);
         assert_eq!(intake.next_timeout(), None);
-        assert!(intake.is_new(at(0), 2, Position { epoch: 10, seq: 1 }));
-        assert_eq!(intake.take_ack(), None, "it is not handled yet");
+        assert!(intake.arrive(at(0), 2, Position { epoch: 10, seq: 1 }));
+        assert_eq!(intake.take_ack(), Some(0), "it is not handled yet");
         hand(&mut intake, 2, 10, 1);
         assert_eq!(intake.take_ack(), Some(1));
     }
