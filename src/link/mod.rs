@@ -38,14 +38,22 @@
 //! closes the connection, and its message comes again.
 
 mod authenticator;
+mod call;
+mod dialer;
+mod engine;
+mod handle;
 mod handshake;
 mod heartbeat;
 mod identity;
 mod ids;
 mod intake;
+mod listener;
 mod outbox;
 mod position;
 mod requests;
+mod rules;
+mod service;
+mod shared;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -54,11 +62,18 @@ mod wire;
 #[cfg(feature = "auth")]
 pub use authenticator::SharedSecret;
 pub use authenticator::{Admission, Anybody, Authenticator, Credentials, KnownNodes};
+pub use call::{CallError, SendError};
+pub use dialer::{LinkDialer, LinkDialerBuilder};
+pub use handle::Link;
 pub use handshake::{Hello, Refusal, Reply};
 pub use heartbeat::HeartbeatRules;
 pub use identity::{LoginKey, NodeId, PeerKey};
 pub use ids::{Counter, Snowflake, SnowflakeLayout};
+pub use listener::{LinkListener, LinkListenerBuilder};
 pub use outbox::OutboxRules;
 pub use position::Position;
+pub use rules::LinkRules;
+pub use service::Service;
+pub use shared::LinkStats;
 pub use spool::{Cursor, Spool, Spooled};
 pub use wire::{Kind, Stamp, Wire};

@@ -173,9 +173,7 @@ impl<M: Clone> Outbox<M> {
         until: Until,
         urgent: bool,
     ) -> Result<u64, M> {
-        if self.entries.len() >= self.rules.messages_max
-            || self.bytes.saturating_add(bytes) > self.rules.bytes_max
-        {
+        if !self.has_room(bytes) {
             return Err(message);
         }
         let seq = self.next;
@@ -192,6 +190,22 @@ impl<M: Clone> Outbox<M> {
         };
         self.entries.insert(self.place(urgent), entry);
         Ok(seq)
+    }
+
+    /// Whether a message of so many bytes would be kept.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let (count, sum) = (self.entries.len(), self.bytes.saturating_add(bytes));
+        count < self.rules.messages_max && sum <= self.rules.bytes_max
+    }
+
+    /// The number of the next message.
+    pub(super) const fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    /// The number of the newest connection.
+    pub(super) const fn link(&self) -> u64 {
+        self.link
     }
 
     /// Urgent messages go before the others that wait, behind urgent ones.
@@ -272,14 +286,18 @@ impl<M: Clone> Outbox<M> {
         }
     }
 
-    /// The peer has handled all messages up to `seq`; what it cannot know of is ignored.
-    pub(super) fn handle_ack(&mut self, seq: u64) {
-        if !self.rules.acknowledged {
-            return;
-        }
-        while self.handed > 0 && self.entries.front().is_some_and(|entry| entry.seq <= seq) {
+    /// The peer has handled all messages up to `seq`; what it cannot know of is ignored. Answers which are gone.
+    pub(super) fn handle_ack(&mut self, seq: u64) -> Vec<u64> {
+        let mut gone = Vec::new();
+        while self.rules.acknowledged
+            && self.handed > 0
+            && let Some(first) = self.entries.front().map(|entry| entry.seq)
+            && first <= seq
+        {
             self.remove(0);
+            gone.push(first);
         }
+        gone
     }
 
     /// Takes a message out, for which nobody waits any more.

@@ -33,9 +33,10 @@ struct Pending<T> {
 }
 
 impl<T> Requests<T> {
-    pub(super) const fn new(max: usize) -> Self {
+    /// No questions; the first will have the id `first`.
+    pub(super) const fn new(first: u64, max: usize) -> Self {
         Self {
-            next: 1,
+            next: first,
             max,
             pending: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -55,9 +56,9 @@ impl<T> Requests<T> {
         Ok(id)
     }
 
-    /// The id that the next question will have.
-    pub(super) const fn next_id(&self) -> u64 {
-        self.next
+    /// Who waits for the answer to a question.
+    pub(super) fn waiter_mut(&mut self, id: u64) -> Option<&mut T> {
+        Some(&mut self.pending.get_mut(&id)?.waiter)
     }
 
     /// An answer has come; `None` when nobody waits for it any more, which is counted.
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_answer_finds_its_question_in_any_order() {
-        let mut requests = Requests::new(1000);
+        let mut requests = Requests::new(1, 1000);
         let ids: Vec<u64> = (0..1000)
             .map(|n| requests.begin(at(0), SECOND, n).expect("room"))
             .collect();
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_is_dropped_and_counted() {
-        let mut requests = Requests::new(10);
+        let mut requests = Requests::new(1, 10);
         let id = requests.begin(at(0), SECOND, 'a').expect("room");
         assert_eq!(requests.poll_timed_out(at(0)), None);
         assert_eq!(requests.poll_timed_out(at(1)), Some((id, 'a')));
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn one_question_too_many_comes_back() {
-        let mut requests = Requests::new(1);
+        let mut requests = Requests::new(1, 1);
         let id = requests.begin(at(0), SECOND, 'a').expect("room");
         assert_eq!(requests.begin(at(0), SECOND, 'b'), Err('b'));
         assert_eq!(requests.take(id), Some('a'));
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_close_takes_those_that_end_and_leaves_the_others() {
-        let mut requests = Requests::new(10);
+        let mut requests = Requests::new(1, 10);
         for n in 0..6 {
             requests.begin(at(0), SECOND, n).expect("room");
         }
@@ -185,15 +186,14 @@ mod tests {
         /// Whatever happens in whatever order: each question ends once, and none stays behind.
         #[test]
         fn each_question_is_settled_exactly_once(acts in prop::collection::vec(act(), 0..200)) {
-            let mut requests = Requests::new(50);
+            let mut requests = Requests::new(1, 50);
             let (mut now, mut begun, mut settled) = (0, 0_u64, Vec::new());
             for act in acts {
                 match act {
                     Act::Begin(timeout) => {
-                        let next = requests.next_id();
                         let timeout = u32::from(timeout) * SECOND;
                         if let Ok(id) = requests.begin(at(now), timeout, begun) {
-                            prop_assert_eq!(id, next);
+                            prop_assert_eq!(requests.waiter_mut(id).copied(), Some(begun));
                             begun += 1;
                         }
                     }
