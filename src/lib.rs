@@ -32,6 +32,8 @@ mod server;
 mod sessions;
 pub mod sim;
 mod slots;
+#[cfg(feature = "stack")]
+pub mod stack;
 pub mod stages;
 mod stats;
 mod sync;

@@ -114,6 +114,14 @@ pub const OUTBOX_MESSAGES_MAX: usize = 1024;
 pub const OUTBOX_BYTES_MAX: usize = 8 * MIB;
 /// Time that unacknowledged messages are kept (S1.11).
 pub const OUTBOX_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Bytes of one frame of the stack, its header included (S1.1).
+pub const STACK_FRAME_BYTES_MAX: usize = MIB;
+/// Attachments of one frame of the stack: headers, not a data format.
+pub const STACK_ATTACHMENTS_MAX: usize = 64;
+/// Bytes of an attachment's key.
+pub const STACK_KEY_BYTES_MAX: usize = 256;
+/// Bytes of an attachment's value; what is longer belongs into the body.
+pub const STACK_VALUE_BYTES_MAX: usize = 64 * KIB;
 /// Time that an acknowledgement waits for a frame to ride on (S1.11): most of them find one.
 pub const ACK_DELAY: Duration = Duration::from_millis(50);
 /// Handled messages after which an acknowledgement goes at once: a fast sender's outbox must not fill up with what

@@ -157,6 +157,11 @@ impl<W: Wire> LinkDialer<W> {
         Link(Arc::clone(&self.shared))
     }
 
+    /// Calls `closer` once when the link is closed, to end the client too that dials for it.
+    pub fn on_close(&self, closer: impl FnOnce() + Send + 'static) {
+        self.shared.on_close(Box::new(closer));
+    }
+
     /// The pipeline of a new connection.
     #[must_use]
     pub fn pipeline(&self) -> Pipeline<W::Frame, W::Frame> {

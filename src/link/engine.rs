@@ -161,6 +161,10 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
     /// The login is done, or there is none.
     fn come_up(&mut self, cx: &mut Cx<'_, W>, shared: Arc<Shared<W>>) -> Result<()> {
         cx.cancel_deadline(CloseReason::HandshakeTimeout);
+        if shared.is_closed() {
+            cx.close(CloseReason::Local);
+            return Ok(());
+        }
         let number = shared.attach(cx.handle());
         let seed = shared.net.network().seed();
         let heartbeat = Heartbeat::new(shared.rules.heartbeat.clone(), seed, cx.now());

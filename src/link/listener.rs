@@ -132,6 +132,13 @@ pub struct LinkListenerBuilder<W: Wire> {
 }
 
 impl<W: Wire> LinkListenerBuilder<W> {
+    /// Another wire than the one it began with.
+    #[must_use]
+    pub fn wire(mut self, wire: W) -> Self {
+        self.wire = wire;
+        self
+    }
+
     /// What holds for each link; those of [`LinkRules::listener`] by default.
     #[must_use]
     pub fn rules(mut self, rules: LinkRules) -> Self {

@@ -36,6 +36,8 @@ pub(super) struct Shared<W: Wire> {
     pub(super) turn: Mutex<()>,
     state: Mutex<State<W>>,
     pub(super) changed: Condvar,
+    /// Called when the link closes, with no lock held.
+    closer: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Told, with no lock held, when nothing was heard of the other side for as long as its messages are kept.
     on_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -136,6 +138,7 @@ impl<W: Wire> Shared<W> {
                 rtt: None,
             }),
             changed: Condvar::new(),
+            closer: Mutex::default(),
             on_forgotten,
         }))
     }
@@ -275,6 +278,22 @@ impl<W: Wire> Shared<W> {
         }
         for (_, waiter) in waiting {
             waiter.settle(Err(CallError::Closed));
+        }
+        let closer = lock(&self.closer).take();
+        if let Some(closer) = closer {
+            closer();
+        }
+    }
+
+    /// Calls `closer` when the link closes; at once when it has.
+    pub(super) fn on_close(&self, closer: Box<dyn FnOnce() + Send>) {
+        *lock(&self.closer) = Some(closer);
+        let late = self
+            .is_closed()
+            .then(|| lock(&self.closer).take())
+            .flatten();
+        if let Some(closer) = late {
+            closer();
         }
     }
 }

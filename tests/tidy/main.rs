@@ -60,6 +60,7 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["reactor", "sim"],
     &["client", "server", "udp"],
+    &["stack"],
 ];
 
 /// Words that may stand in one place only, with the reason.
