@@ -40,7 +40,14 @@ const fn answer(body: u8) -> [u8; 23] {
 /// A frame without attachments.
 pub(crate) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(22 + body.len()).unwrap().to_be_bytes();
-    [&[0xab, 0xef, 1, 1][..], &length, &[0; 8], &[kind, 0, 0, 0, 0, 0], body].concat()
+    [
+        &[0xab, 0xef, 1, 1][..],
+        &length,
+        &[0; 8],
+        &[kind, 0, 0, 0, 0, 0],
+        body,
+    ]
+    .concat()
 }
 
 /// A login with a name.
@@ -48,7 +55,16 @@ pub(crate) fn login(node: &str) -> Vec<u8> {
     let length = u32::try_from(36 + node.len()).unwrap().to_be_bytes();
     let name = u32::try_from(node.len()).unwrap().to_be_bytes();
     let key = b"\0\0\0\x01\0\0\0\x06nodeId";
-    [&[0xab, 0xef, 1, 1][..], &length, &[0; 8], &[3, 0], key, &name, node.as_bytes()].concat()
+    [
+        &[0xab, 0xef, 1, 1][..],
+        &length,
+        &[0; 8],
+        &[3, 0],
+        key,
+        &name,
+        node.as_bytes(),
+    ]
+    .concat()
 }
 
 pub(crate) fn say(mut socket: &TcpStream, bytes: &[u8]) {
@@ -175,7 +191,6 @@ impl RawPeer {
 pub(crate) fn codec() -> netwheel::stack::StackCodec {
     netwheel::link::Wire::codec(&StackWire::default())
 }
-
 
 /// A server of a world that speaks frames and is no node: `answer` says what it does with each.
 pub(crate) fn raw_server(

@@ -104,17 +104,17 @@ fn acknowledged_arrive_once(world: &World, pool: bool) {
 
 #[test]
 fn acknowledged_messages_arrive_once_and_in_order_whatever_breaks() {
-    Runs::seeds(0..300).run(|world| acknowledged_arrive_once(world, false));
+    Runs::seeds(0..100).run(|world| acknowledged_arrive_once(world, false));
 }
 
 #[test]
 fn on_a_pool_they_arrive_once_and_in_order_too() {
-    Runs::seeds(0..300).run(|world| acknowledged_arrive_once(world, true));
+    Runs::seeds(0..100).run(|world| acknowledged_arrive_once(world, true));
 }
 
 #[test]
 fn plain_messages_arrive_at_most_once_and_in_order() {
-    Runs::seeds(0..300).run(|world| {
+    Runs::seeds(0..100).run(|world| {
         let mut pair = Pair::meet(world, &OutboxRules::default(), false);
         pair.exchange(world);
         for echo in &pair.heard {
@@ -154,7 +154,7 @@ fn what_is_sent_while_the_other_side_is_away_arrives_before_anything_newer() {
 
 #[test]
 fn every_call_ends_exactly_once_whatever_breaks() {
-    Runs::seeds(0..200).run(|world| {
+    Runs::seeds(0..100).run(|world| {
         let mut pair = Pair::meet(world, &OutboxRules::default(), false);
         let outcomes = std::sync::Arc::new(std::sync::Mutex::new(vec![0_u32; 100]));
         for n in 0..100 {
@@ -168,7 +168,10 @@ fn every_call_ends_exactly_once_whatever_breaks() {
                 pair.theirs.call_again(question, timeout, done).unwrap();
             }
             if pair.below(10) == 0 {
-                pair.ours.connection().into_iter().for_each(|open| open.close());
+                pair.ours
+                    .connection()
+                    .into_iter()
+                    .for_each(|open| open.close());
             }
             world.run_for(MILLI * u32::try_from(pair.below(50)).unwrap());
         }
