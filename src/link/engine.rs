@@ -9,6 +9,7 @@
 //!                       room:    what the outbox has
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use log::{info, warn};
@@ -25,6 +26,7 @@ use super::shared::Shared;
 use super::wire::{Kind, Wire};
 use crate::clock::Instant;
 use crate::error::{CloseReason, Failure, Result};
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
 use crate::pipeline::{Context, Event, Terminal, TimerKey};
 use crate::sessions::Session;
 
@@ -69,6 +71,12 @@ struct Up<W: Wire> {
     heartbeat: Heartbeat,
     /// When the timer of acknowledgements is set to ring.
     ack_at: Option<Instant>,
+    /// Whether reading has stopped, because the outbox has no room for answers.
+    paused: bool,
+    /// Messages that wait for room for their answers, in acknowledged mode: reading goes on there, since only what
+    /// is read makes room. The other side's outbox bounds them, and ours.
+    waiting: VecDeque<W::Frame>,
+    waiting_bytes: usize,
 }
 
 /// The engine of one connection; `inner` handles the messages.
@@ -175,6 +183,9 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             number,
             heartbeat,
             ack_at: None,
+            paused: false,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
         });
         self.arm_heartbeat(cx);
         let link = self.seat.get_or_init(|| link);
@@ -211,12 +222,63 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
                 }
                 match kind {
                     Kind::Answer(id) => up.answer(id, frame)?,
-                    Kind::Message => self.inner.on_message(cx, frame)?,
+                    Kind::Message => self.deliver(cx, frame)?,
                     _ => {}
                 }
-                self.pump(cx)
+                self.pump(cx)?;
+                self.give_way(cx)
             }
         }
+    }
+
+    /// Hands a message to the service, or keeps it until there is room for its answer.
+    fn deliver(&mut self, cx: &mut Cx<'_, W>, frame: W::Frame) -> Result<()> {
+        if let Some(up) = &mut self.up
+            && up.shared.rules.outbox.acknowledged
+            && (!up.waiting.is_empty() || up.shared.is_crowded())
+        {
+            return up.keep(frame);
+        }
+        self.inner.on_message(cx, frame)
+    }
+
+    /// Stops taking messages while the outbox is crowded, and goes on once it is not: answers always find room.
+    fn give_way(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
+        let Some(up) = &mut self.up else {
+            return Ok(());
+        };
+        if up.shared.rules.outbox.acknowledged {
+            return self.catch_up(cx);
+        }
+        if up.paused {
+            if up.shared.is_relieved() {
+                up.paused = false;
+                cx.resume_reading();
+            }
+        } else if up.shared.is_crowded() {
+            up.paused = true;
+            cx.pause_reading();
+            cx.flush();
+        }
+        Ok(())
+    }
+
+    /// Handles what has waited, as far as there is room for answers.
+    fn catch_up(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
+        while let Some(up) = &mut self.up
+            && !up.waiting.is_empty()
+            && up.shared.is_relieved()
+            && let Some(frame) = up.waiting.pop_front()
+        {
+            up.waiting_bytes -= up.shared.wire.weigh(&frame);
+            // Until it is crowded again.
+            self.inner.on_message(cx, frame)?;
+            self.pump(cx)?;
+            if let Some(up) = &self.up {
+                up.shared.is_crowded();
+            }
+        }
+        Ok(())
     }
 
     /// Hands over what waits, as far as there is room.
@@ -303,6 +365,20 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
 }
 
 impl<W: Wire> Up<W> {
+    fn keep(&mut self, frame: W::Frame) -> Result<()> {
+        let rules = &self.shared.rules.outbox;
+        self.waiting_bytes += self.shared.wire.weigh(&frame);
+        // As much as the other side keeps unacknowledged, unless it keeps more than is usual.
+        let messages_max = rules.messages_max.max(OUTBOX_MESSAGES_MAX);
+        let bytes_max = rules.bytes_max.max(OUTBOX_BYTES_MAX);
+        if self.waiting.len() >= messages_max || self.waiting_bytes > bytes_max {
+            let text = "more messages wait for room for their answers than an outbox holds";
+            return Err(Failure::with(CloseReason::OverLimit, text));
+        }
+        self.waiting.push_back(frame);
+        Ok(())
+    }
+
     /// Reads what acknowledged mode has added; answers whether the frame is to be handled.
     fn take_stamp(&self, now: Instant, frame: &W::Frame) -> Result<bool> {
         if !self.shared.rules.outbox.acknowledged {
@@ -390,7 +466,8 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
 
     fn on_ready(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
         self.inner.on_ready(cx)?;
-        self.pump(cx)
+        self.pump(cx)?;
+        self.give_way(cx)
     }
 
     fn on_event(&mut self, cx: &mut Cx<'_, W>, event: &Event) -> Result<()> {
@@ -404,7 +481,8 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
             }
             Event::Writable | Event::ShuttingDown => {
                 self.inner.on_event(cx, event)?;
-                self.pump(cx)
+                self.pump(cx)?;
+                self.give_way(cx)
             }
             _ => self.inner.on_event(cx, event),
         }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use super::position::Position;
 use crate::clock::Instant;
 use crate::error::{Error, ErrorKind};
-use crate::limits::{OUTBOX_AGE_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
+use crate::limits::{LANE_MESSAGES_MAX, OUTBOX_AGE_MAX, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
+
+/// Questions that may be with a pool, and on their way to it, when others are told to wait.
+const IN_HAND_MAX: usize = LANE_MESSAGES_MAX + 16;
 
 /// What is kept for one peer, how much and for how long.
 ///
@@ -23,6 +26,9 @@ pub struct OutboxRules {
 
 impl OutboxRules {
     /// Messages kept at most; one more comes back to its sender.
+    ///
+    /// A service on a pool should have room for 128 at the least: so many questions may be with the pool when its
+    /// answers fill the outbox.
     #[must_use]
     pub const fn messages_max(mut self, count: usize) -> Self {
         self.messages_max = count;
@@ -196,6 +202,25 @@ impl<M: Clone> Outbox<M> {
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         let (count, sum) = (self.entries.len(), self.bytes.saturating_add(bytes));
         count < self.rules.messages_max && sum <= self.rules.bytes_max
+    }
+
+    /// Whether so little room is left that questions must wait: a quarter, or what a lane may be answering already.
+    pub(super) fn is_crowded(&self) -> bool {
+        let (messages, bytes) = self.crowd();
+        self.entries.len() > messages || self.bytes > bytes
+    }
+
+    /// Whether there is room again: half of what crowds it is gone.
+    pub(super) fn is_relieved(&self) -> bool {
+        let (messages, bytes) = self.crowd();
+        self.entries.len() <= messages / 2 && self.bytes <= bytes / 2
+    }
+
+    /// The messages and bytes from which on it is crowded.
+    fn crowd(&self) -> (usize, usize) {
+        let (messages, bytes) = (self.rules.messages_max, self.rules.bytes_max);
+        let margin = IN_HAND_MAX.max(messages / 4).min(messages - messages / 4);
+        (messages - margin, bytes - bytes / 4)
     }
 
     /// The number of the next message.

@@ -52,6 +52,8 @@ struct State<W: Wire> {
     alarm: Option<(Instant, Option<TaskId>)>,
     alarms: u64,
     closed: bool,
+    /// Whether an engine waits for room.
+    waits: bool,
     dropped: u64,
     rtt: Option<Duration>,
 }
@@ -134,6 +136,7 @@ impl<W: Wire> Shared<W> {
                 alarm: None,
                 alarms: 0,
                 closed: false,
+                waits: false,
                 dropped: 0,
                 rtt: None,
             }),
@@ -306,7 +309,7 @@ impl<W: Wire> Shared<W> {
             let mut state = lock(&self.state);
             let number = state.outbox.begin_link();
             state.intake.begin_link(number);
-            state.parted = None;
+            (state.parted, state.waits) = (None, false);
             (number, state.connection.replace(connection))
         };
         drop(old);
@@ -354,8 +357,29 @@ impl<W: Wire> Shared<W> {
         Some((out.seq, out.message))
     }
 
+    /// The system has taken a message; wakes an engine that waits for room.
     pub(super) fn handle_left(&self, number: u64, seq: u64) {
-        lock(&self.state).outbox.handle_left(number, seq);
+        let connection = {
+            let mut state = lock(&self.state);
+            state.outbox.handle_left(number, seq);
+            let wakes = state.waits && state.outbox.is_relieved();
+            state.connection.clone().filter(|_| wakes)
+        };
+        nudge(connection);
+    }
+
+    /// Whether the outbox is so full that no more questions are to be handled; `true` asks to be woken.
+    pub(super) fn is_crowded(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.waits |= state.outbox.is_crowded();
+        state.waits
+    }
+
+    /// Whether there is room again for those who wait for it.
+    pub(super) fn is_relieved(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.waits &= !state.outbox.is_relieved();
+        !state.waits
     }
 
     pub(super) fn handle_ack(&self, number: u64, seq: u64) {

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 
 use netwheel::ErrorKind;
-use netwheel::link::CallError;
+use netwheel::link::{CallError, OutboxRules};
 use netwheel::sim::World;
 use netwheel::stack::{Message, MessageType, Node, StackLink};
 
@@ -177,4 +177,52 @@ fn a_callback_that_panics_costs_nobody_else() {
     );
     client.close();
     eventually("it has gone", || running.connections() == 0);
+}
+
+/// More questions in one read than an outbox has places, from a peer that reads no answer before it has asked
+/// them all.
+#[test]
+fn a_burst_of_questions_is_answered_whole_however_small_the_outbox() {
+    for (acknowledged, pool) in [(false, false), (false, true), (true, false), (true, true)] {
+        let reactor = reactor();
+        let rules = OutboxRules::default().acknowledged(acknowledged);
+        let build = |name: &str, places| {
+            fast(Node::on(&reactor, name).unwrap())
+                .heartbeat(SECOND, 30)
+                .outbox(rules.clone().messages_max(places))
+        };
+        let threads = netwheel::Executor::new(2);
+        let (server, client) = (build("server", 128), build("n1", 10_000));
+        let echo = Echo::default();
+        let server = if pool {
+            server.serve_on(&threads, echo.clone()).unwrap()
+        } else {
+            server.serve(echo.clone()).unwrap()
+        };
+        let running = server.server().listen(any_port()).unwrap().start().unwrap();
+        let client = client.serve(Echo::default()).unwrap();
+        client.know("server", running.address()).unwrap();
+        let link = client.get_or_connect("server").unwrap();
+        let (tell, told) = channel();
+        // What is not acknowledged is bounded by the smaller outbox, but for what is usual.
+        let count = if acknowledged { 1000 } else { 10_000 };
+        for n in 0..count {
+            let tell = tell.clone();
+            let done = move |answer| tell.send((n, answer)).unwrap();
+            link.call(Message::request(n.to_string()), PATIENCE, done)
+                .unwrap();
+        }
+        for _ in 0..count {
+            let (n, answer) = told.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(
+                answer.map(|answer| answer.body().clone()),
+                Ok(n.to_string().into())
+            );
+        }
+        assert!(
+            echo.downs.lock().unwrap().is_empty(),
+            "{acknowledged} {pool}"
+        );
+        client.close();
+    }
 }
