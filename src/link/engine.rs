@@ -27,7 +27,7 @@ use super::wire::{Kind, Wire};
 use crate::clock::Instant;
 use crate::error::{CloseReason, Failure, Result};
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
-use crate::pipeline::{Context, Event, Terminal, TimerKey};
+use crate::pipeline::{Context, Event, Pause, Terminal, TimerKey};
 use crate::sessions::Session;
 
 const BEAT: TimerKey = TimerKey(1);
@@ -267,6 +267,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
     fn catch_up(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
         while let Some(up) = &mut self.up
             && !up.waiting.is_empty()
+            && !cx.state.is_paused_by(Pause::LANE)
             && up.shared.is_relieved()
             && let Some(frame) = up.waiting.pop_front()
         {

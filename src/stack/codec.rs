@@ -168,7 +168,7 @@ impl StackCodec {
         }
     }
 
-    fn parse(&mut self, frame: &Bytes) -> Result<Message> {
+    fn parse(&self, frame: &Bytes) -> Result<Message> {
         let malformed = |text: &'static str| {
             FrameError::new(FrameErrorKind::Malformed(text), frame).into_failure()
         };

@@ -198,7 +198,7 @@ fn a_shutdown_ends_links_with_a_fin_and_fails_their_calls() {
     drop(client);
     let report = server.shutdown(2 * SECOND);
     assert_eq!(report.aborted, 0);
-    assert_eq!(rest(&socket), [], "a FIN, and no reset");
+    assert_eq!(rest(&socket), b"", "a FIN, and no reset");
     eventually("the client has noticed", || !link.is_up());
     assert_eq!(take(&echo.downs), [CloseReason::PeerClosed]);
     let answer = ask(&link, "too late", PATIENCE);

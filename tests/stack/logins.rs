@@ -68,7 +68,7 @@ fn who_is_dropped_at_accept_gets_no_answer() {
     let reactor = reactor();
     let lists = access("127.0.0.1", "");
     let (_node, _, server) = listening(&reactor, |node| node.access(lists).drop_at_accept());
-    assert_eq!(rest(&dial(server.address())), []);
+    assert_eq!(rest(&dial(server.address())), b"");
     end(server);
 }
 
@@ -144,7 +144,7 @@ fn who_speaks_before_its_login_is_closed_and_never_heard() {
         // What is wrong in itself closes too, before anybody asks what it is for.
         let body: &[u8] = if kind == 4 { b"\0" } else { b"" };
         say(&socket, &frame(kind, body));
-        assert_eq!(rest(&socket), [], "type {kind}");
+        assert_eq!(rest(&socket), b"", "type {kind}");
         if kind != 1 {
             let lines = log::lines_with(&[&from, "reason=not-handshake"]);
             assert_eq!(lines.len(), 1, "type {kind}");
@@ -171,7 +171,7 @@ fn who_says_nothing_is_closed_when_the_time_for_a_login_is_over() {
     let (_node, _, server) = listening(&reactor, |node| node.handshake_timeout(2 * T));
     let socket = dial(server.address());
     let from = socket.local_addr().unwrap().to_string();
-    assert_eq!(rest(&socket), []);
+    assert_eq!(rest(&socket), b"");
     assert_eq!(log::lines_with(&[&from, "reason=timeout"]).len(), 1);
     eventually("it is counted", || {
         server.stats().closes(CloseReason::HandshakeTimeout) == 1
@@ -224,7 +224,7 @@ fn a_refused_client_comes_back_until_it_is_let_in() {
         assert_eq!(read(&socket, 38), login("n1"));
         if round < 3 {
             say(&socket, &REFUSED);
-            assert_eq!(rest(&socket), []);
+            assert_eq!(rest(&socket), b"");
             assert!(!link.is_up());
         } else {
             say(&socket, &ACCEPTED);
@@ -271,7 +271,7 @@ fn frames_that_cannot_be_close_at_once_and_a_higher_minor_version_is_fine() {
         let (socket, mut frame) = (dial(server.address()), LOGIN);
         frame[at..at + bytes.len()].copy_from_slice(bytes);
         say(&socket, &frame);
-        assert_eq!(rest(&socket), [], "{bytes:x?} at {at}");
+        assert_eq!(rest(&socket), b"", "{bytes:x?} at {at}");
     }
     let (socket, mut newer) = (dial(server.address()), LOGIN);
     newer[3] = 9;
