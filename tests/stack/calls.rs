@@ -15,8 +15,7 @@ use crate::util::{PATIENCE, any_port, eventually};
 #[test]
 fn a_thousand_answers_in_reverse_order_find_their_questions() {
     let reactor = reactor();
-    let waiting: Shared<Vec<Message>> = Shared::default();
-    let keep = waiting.clone();
+    let keep: Shared<Vec<Message>> = Shared::default();
     let server = Node::on(&reactor, "server")
         .unwrap()
         .serve(move |link: &StackLink, message: Message| {
@@ -98,8 +97,7 @@ fn waiting_for_an_answer_on_an_io_thread_is_an_error_and_no_deadlock() {
 #[test]
 fn a_late_answer_is_dropped_and_counted_and_the_next_call_succeeds() {
     let world = World::new(1);
-    let late: Shared<Vec<Message>> = Shared::default();
-    let keep = late.clone();
+    let keep: Shared<Vec<Message>> = Shared::default();
     let _server = raw_server(&world, move |message| match message.kind() {
         MessageType::HandshakeRequest => {
             Some(Message::new(MessageType::HandshakeResponse, &[0][..]))

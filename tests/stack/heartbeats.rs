@@ -93,7 +93,7 @@ fn a_dialer_whose_pings_are_not_answered_closes_and_comes_back() {
 fn business_counts_as_a_sign_of_life() {
     let world = World::new(4);
     let (builder, echo) = node_of(&world, "server");
-    let server = builder.serve(echo.clone()).unwrap();
+    let server = builder.serve(echo).unwrap();
     let _running = server.server().listen(PLACE).unwrap().start().unwrap();
     let peer = RawPeer::dial(&world);
     peer.login("n1");
