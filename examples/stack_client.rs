@@ -127,7 +127,6 @@ fn run(flags: &Flags) -> Outcome {
         count => measure(&link, timeout, count),
     };
     link.close_after_flush();
-    node.close();
     reactor.shutdown(Duration::from_secs(5));
     outcome
 }

@@ -304,6 +304,10 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
                 }
             })?;
         }
+        if up.shared.has_said_all() {
+            cx.close_after_flush(CloseReason::Local);
+            return Ok(());
+        }
         self.arm_ack(cx)
     }
 
@@ -320,6 +324,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
         let Some(up) = &mut self.up else {
             return Ok(());
         };
+        up.heartbeat.handle_silence(now, cx.read_silence());
         while let Some(beat) = up.heartbeat.poll(now) {
             match beat {
                 Beat::Ping => cx.write(wire.ping())?,

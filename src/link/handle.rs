@@ -150,12 +150,13 @@ impl<W: Wire> Link<W> {
 
     /// Closes the link at once and for good: its connection ends, calls are told so, what is kept is given up.
     pub fn close(&self) {
-        self.0.close(false);
+        self.0.close();
     }
 
-    /// Closes the link like [`close`](Self::close), but its connection once what it was handed has left.
+    /// Closes the link for good once all that it has accepted has left; at once where no connection is up. It takes
+    /// nothing more. A connection that breaks meanwhile ends it too.
     pub fn close_after_flush(&self) {
-        self.0.close(true);
+        self.0.close_after_flush();
     }
 }
 

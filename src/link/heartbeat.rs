@@ -128,7 +128,7 @@ pub(super) enum Beat {
 ///   ──────> alive ──T silent──> asked ──T──> 1 missed ──T──> ... N missed ──> lost
 ///                      ping            ping            ping
 /// ```
-/// Everything follows from two stamps, of the last frame that came and the last that went: whatever arms the
+/// Everything follows from two stamps, of the last bytes that came and the last frame that went: whatever arms the
 /// timer, and however late it fires, nothing is forgotten. A link that only writes is silent all the same, and
 /// one that only reads pings, since its own silence would end it over there.
 #[derive(Debug)]
@@ -167,6 +167,13 @@ impl Heartbeat {
     /// A whole frame has come, of any kind.
     pub(super) const fn handle_frame(&mut self, now: Instant) {
         self.heard = now;
+    }
+
+    /// Bytes have come, frames or parts of one, or nobody has read: the other side was silent for so long only.
+    pub(super) fn handle_silence(&mut self, now: Instant, silence: Duration) {
+        let since = now.as_nanos()
+            - u64::try_from(silence.as_nanos()).map_or(0, |silence| silence.min(now.as_nanos()));
+        self.heard = self.heard.max(Instant::from_nanos(since));
     }
 
     /// A frame goes out, of any kind.
@@ -302,6 +309,18 @@ mod tests {
             heartbeat.handle_frame(at(quarter));
             assert_eq!(heartbeat.missed(at(quarter)), 0);
         }
+    }
+
+    #[test]
+    fn a_frame_that_comes_slowly_and_a_reader_that_rests_are_no_silence() {
+        let mut heartbeat = plain(HeartbeatRules::listener());
+        heartbeat.handle_silence(at(140), 20 * Duration::from_millis(1));
+        assert_eq!(heartbeat.missed(at(169)), 0);
+        assert_eq!(heartbeat.next_timeout(), at(270));
+        heartbeat.handle_silence(at(200), Duration::from_secs(9));
+        assert_eq!(heartbeat.next_timeout(), at(270), "it has heard more since");
+        heartbeat.handle_silence(at(260), Duration::ZERO);
+        assert_eq!(heartbeat.poll(at(270)), None);
     }
 
     #[test]

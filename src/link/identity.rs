@@ -85,7 +85,7 @@ type Namer = Arc<dyn Fn(Option<&NodeId>, Address) -> Option<PeerKey> + Send + Sy
 /// By what a listener tells its peers apart.
 ///
 /// A key that is another one for each connection, such as [`IpPort`](Self::IpPort), lets everybody in twice and
-/// finds no message that was kept.
+/// finds no message that was kept, and is remembered for as long as those are.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum LoginKey {

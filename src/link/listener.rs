@@ -114,7 +114,7 @@ impl<W: Wire> Hub<W> {
             peers.remove(key)
         };
         if let Some(shared) = gone {
-            shared.close(false);
+            shared.close();
         }
     }
 }

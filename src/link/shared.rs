@@ -52,6 +52,8 @@ struct State<W: Wire> {
     alarm: Option<(Instant, Option<TaskId>)>,
     alarms: u64,
     closed: bool,
+    /// Whether it closes once what it was given has left.
+    closing: bool,
     /// Whether an engine waits for room.
     waits: bool,
     dropped: u64,
@@ -136,6 +138,7 @@ impl<W: Wire> Shared<W> {
                 alarm: None,
                 alarms: 0,
                 closed: false,
+                closing: false,
                 waits: false,
                 dropped: 0,
                 rtt: None,
@@ -256,8 +259,27 @@ impl<W: Wire> Shared<W> {
         lock(&self.state).connection.clone()
     }
 
+    /// Ends the link for good once all that was accepted has left; at once where there is no connection.
+    pub(super) fn close_after_flush(&self) {
+        let connection = {
+            let mut state = lock(&self.state);
+            state.closing = true;
+            state.connection.clone()
+        };
+        match connection {
+            Some(connection) => nudge(Some(connection)),
+            None => self.close(),
+        }
+    }
+
+    /// Whether the link is to close, and nothing waits any more.
+    pub(super) fn has_said_all(&self) -> bool {
+        let state = lock(&self.state);
+        state.closing && state.outbox.waiting() == 0
+    }
+
     /// Ends the link for good: nothing is taken any more, and every call is told so.
-    pub(super) fn close(&self, after_flush: bool) {
+    pub(super) fn close(&self) {
         let (connection, waiting, alarm) = {
             let mut state = lock(&self.state);
             if std::mem::replace(&mut state.closed, true) {
@@ -273,11 +295,7 @@ impl<W: Wire> Shared<W> {
             self.net.network().cancel(task);
         }
         if let Some(connection) = connection {
-            if after_flush {
-                connection.close_after_flush();
-            } else {
-                connection.close();
-            }
+            connection.close();
         }
         for (_, waiter) in waiting {
             waiter.settle(Err(CallError::Closed));
@@ -319,7 +337,7 @@ impl<W: Wire> Shared<W> {
 
     /// A connection has ended.
     pub(super) fn detach(self: &Arc<Self>, number: u64, now: Instant, reason: CloseReason) {
-        let (old, ended) = {
+        let (old, ended, closing) = {
             let mut state = lock(&self.state);
             if state.outbox.link() != number {
                 return;
@@ -330,12 +348,15 @@ impl<W: Wire> Shared<W> {
             for (_, waiter) in &ended {
                 state.withdraw(waiter.seq, false);
             }
-            (state.connection.take(), ended)
+            (state.connection.take(), ended, state.closing)
         };
         drop(old);
         self.changed.notify_all();
         for (_, waiter) in ended {
             waiter.settle(Err(CallError::Down(reason)));
+        }
+        if closing {
+            self.close();
         }
         self.arm();
     }
@@ -452,7 +473,7 @@ impl<W: Wire> State<W> {
         frame: W::Frame,
         until: Until,
     ) -> Result<u64, SendError<W::Frame>> {
-        if self.closed {
+        if self.closed || self.closing {
             return Err(SendError::Closed(frame));
         }
         let (bytes, urgent) = (wire.weigh(&frame), wire.is_urgent(&frame));
@@ -622,7 +643,7 @@ impl<W: Wire> Drop for Alarm<W> {
             state.alarms == self.number && !state.closed
         };
         if counts {
-            shared.close(false);
+            shared.close();
         }
     }
 }

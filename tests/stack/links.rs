@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use netwheel::link::{OutboxRules, SendError};
 use netwheel::sim::World;
-use netwheel::stack::{Message, Node};
-use netwheel::{CloseReason, Reactor, RunningServer};
+use netwheel::stack::{Message, Node, StackLink};
+use netwheel::{Clock, CloseReason, Instant, Reactor, RunningServer};
 
 use crate::peer::{
-    ACCEPTED, Echo, PLACE, RawPeer, SECOND, ask, fast, frame, listening, login, node_of, reactor,
-    rest, say, take,
+    ACCEPTED, Echo, PLACE, RawPeer, SECOND, T, ask, fast, frame, listening, login, node_of,
+    reactor, rest, say, take,
 };
-use crate::util::{PATIENCE, dial, end, eventually, read, reset};
+use crate::util::{Gate, PATIENCE, any_port, dial, end, eventually, read, reset};
 
 fn client(reactor: &Reactor, at: SocketAddr) -> (Node, Echo) {
     let echo = Echo::default();
@@ -244,5 +244,63 @@ fn acknowledged_messages_survive_a_reset_right_after_the_kernel_took_them() {
         "all of them again, with their names"
     );
     assert_eq!(link.stats().kept, 50);
+    client.close();
+}
+
+#[test]
+fn a_link_that_closes_after_its_flush_loses_nothing_and_ends_its_client() {
+    let reactor = reactor();
+    let (_node, echo, server) = listening(&reactor, |node| node);
+    let (client, _) = client(&reactor, server.address());
+    let link = client.get_or_connect("server").unwrap();
+    link.wait_up(PATIENCE).unwrap();
+    for n in 0..1000 {
+        link.send(Message::one_way(format!("{n:03}"))).unwrap();
+    }
+    link.close_after_flush();
+    assert!(matches!(
+        link.send(Message::one_way("more")),
+        Err(SendError::Closed(_))
+    ));
+    assert_eq!(heard(&echo, 1000).len(), 1000);
+    eventually("the link is closed", || link.is_closed());
+    eventually("the connection has gone", || server.connections() == 0);
+    assert_eq!(take(&echo.ups), ["n1"], "it has not come back");
+    end(server);
+}
+
+/// The lane of a slow service fills up, and the connection is not read: its peer is not to blame.
+#[test]
+fn a_service_slower_than_the_heartbeat_costs_no_link_where_both_sides_ping() {
+    let (reactor, pool, gate) = (reactor(), netwheel::Executor::new(1), Gate::new());
+    let held = gate.clone();
+    let server = fast(Node::on(&reactor, "server").unwrap())
+        .listener_pings(true)
+        .serve_on(&pool, move |_: &StackLink, message: Message| {
+            if message.body() == "hold" {
+                held.pass();
+            }
+            Ok(())
+        })
+        .unwrap();
+    let running = server.server().listen(any_port()).unwrap().start().unwrap();
+    let (client, echo) = client(&reactor, running.address());
+    let link = client.get_or_connect("server").unwrap();
+    link.wait_up(PATIENCE).unwrap();
+    link.send(Message::one_way("hold")).unwrap();
+    gate.wait();
+    for _ in 0..500 {
+        link.send(Message::one_way("more than a lane holds"))
+            .unwrap();
+    }
+    let clock = Clock::system();
+    while clock.now().since(Instant::START) < 20 * T {
+        std::thread::park_timeout(T);
+    }
+    gate.open();
+    link.call_and_wait(Message::request("?"), 2 * T)
+        .unwrap_err(); // nobody answers
+    assert!(link.is_up());
+    assert_eq!(take(&echo.downs), []);
     client.close();
 }
