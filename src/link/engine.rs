@@ -15,25 +15,24 @@ use std::sync::Arc;
 use log::{info, warn};
 
 use super::handle::Link;
-use super::handshake::{
-    DialerHandshake, DialerStep, ListenerHandshake, ListenerStep, Refusal, Reply,
-};
+use super::handshake::{DialerHandshake, ListenerHandshake, Refusal};
 use super::heartbeat::{Beat, Heartbeat};
 use super::identity::PeerKey;
 use super::listener::Hub;
+use super::login::reason_of;
+use super::rules::LinkRules;
 use super::service::{Seat, Service};
 use super::shared::Shared;
 use super::wire::{Kind, Wire};
 use crate::clock::Instant;
 use crate::error::{CloseReason, Failure, Result};
-use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
-use crate::pipeline::{Context, Event, Pause, Terminal, TimerKey};
+use crate::pipeline::{Context, Event, Terminal, TimerKey};
 use crate::sessions::Session;
 
 const BEAT: TimerKey = TimerKey(1);
 const ACK: TimerKey = TimerKey(2);
 
-type Cx<'a, W> = Context<'a, <W as Wire>::Frame, <W as Wire>::Frame>;
+pub(super) type Cx<'a, W> = Context<'a, <W as Wire>::Frame, <W as Wire>::Frame>;
 
 /// The side of a connection that an engine is on.
 pub(super) enum Side<W: Wire> {
@@ -49,14 +48,28 @@ pub(super) enum Side<W: Wire> {
 }
 
 impl<W: Wire> Side<W> {
-    fn wire(&self) -> &Arc<W> {
+    pub(super) fn wire(&self) -> &Arc<W> {
         match self {
             Self::Dialer { shared, .. } => &shared.wire,
             Self::Listener { hub, .. } => &hub.wire,
         }
     }
 
-    fn rules(&self) -> &super::rules::LinkRules {
+    /// Takes the place that a login has got.
+    pub(super) fn take_place(&mut self, place: Session<PeerKey, W::Frame>) {
+        if let Self::Listener { session, .. } = self {
+            *session = Some(place);
+        }
+    }
+
+    /// Gives the place up, for whoever logs in next.
+    fn leave(&mut self) {
+        if let Self::Listener { session, .. } = self {
+            *session = None;
+        }
+    }
+
+    fn rules(&self) -> &LinkRules {
         match self {
             Self::Dialer { shared, .. } => &shared.rules,
             Self::Listener { hub, .. } => &hub.rules,
@@ -65,27 +78,27 @@ impl<W: Wire> Side<W> {
 }
 
 /// What a connection has once it is logged in.
-struct Up<W: Wire> {
-    shared: Arc<Shared<W>>,
+pub(super) struct Up<W: Wire> {
+    pub(super) shared: Arc<Shared<W>>,
     number: u64,
     heartbeat: Heartbeat,
     /// When the timer of acknowledgements is set to ring.
     ack_at: Option<Instant>,
     /// Whether reading has stopped, because the outbox has no room for answers.
-    paused: bool,
+    pub(super) paused: bool,
     /// Messages that wait for room for their answers, in acknowledged mode: reading goes on there, since only what
     /// is read makes room. The other side's outbox bounds them, and ours.
-    waiting: VecDeque<W::Frame>,
-    waiting_bytes: usize,
+    pub(super) waiting: VecDeque<W::Frame>,
+    pub(super) waiting_bytes: usize,
 }
 
 /// The engine of one connection; `inner` handles the messages.
 pub(super) struct Engine<W: Wire, T> {
-    side: Side<W>,
-    up: Option<Up<W>>,
+    pub(super) side: Side<W>,
+    pub(super) up: Option<Up<W>>,
     seat: Seat<W>,
     service: Arc<dyn Service<W>>,
-    inner: T,
+    pub(super) inner: T,
 }
 
 impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
@@ -104,70 +117,8 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
         }
     }
 
-    /// Turns the other side away, in the protocol's words.
-    fn refuse(&self, cx: &mut Cx<'_, W>, why: Refusal) -> Result<()> {
-        warn!(target: "netwheel::link", "{} {}: refused, reason={why}", cx.id(), cx.peer());
-        let reply = self.side.wire().reply(&Reply::Refused(why));
-        cx.write(reply)?;
-        cx.close_after_flush(reason_of(why));
-        Ok(())
-    }
-
-    /// Something else came than the login asks for.
-    fn no_handshake(cx: &mut Cx<'_, W>) {
-        let why = Refusal::NotHandshake;
-        warn!(target: "netwheel::link", "{} {}: closed, reason={why}", cx.id(), cx.peer());
-        cx.close(CloseReason::ProtocolError);
-    }
-
-    fn handle_login(&mut self, cx: &mut Cx<'_, W>, kind: &Kind) -> Result<()> {
-        match (&mut self.side, kind) {
-            (Side::Dialer { shared, handshake }, Kind::Reply(reply)) => {
-                match handshake.handle_reply(reply) {
-                    DialerStep::Say(hello) => cx.write(shared.wire.hello(&hello)),
-                    DialerStep::Active => {
-                        let shared = Arc::clone(shared);
-                        self.come_up(cx, shared)
-                    }
-                    DialerStep::Refused(why) => {
-                        warn!(target: "netwheel::link", "{}: refused us, reason={why}", shared.name);
-                        cx.close(reason_of(why));
-                        Ok(())
-                    }
-                }
-            }
-            (Side::Listener { hub, handshake, .. }, Kind::Hello(hello)) => {
-                let hub = Arc::clone(hub);
-                let seed = hub.net.network().seed();
-                let handle = cx.handle();
-                let claim = |key: &PeerKey| hub.claim(key, &handle);
-                match handshake.handle_hello(hello, &hub.door, seed, claim) {
-                    ListenerStep::Challenge(challenge) => {
-                        cx.write(hub.wire.reply(&Reply::Challenge(challenge)))
-                    }
-                    ListenerStep::Refused(why) => self.refuse(cx, why),
-                    ListenerStep::Active(_, (session, shared)) => {
-                        self.keep(session);
-                        cx.write(hub.wire.reply(&Reply::Accepted))?;
-                        self.come_up(cx, shared)
-                    }
-                }
-            }
-            _ => {
-                Self::no_handshake(cx);
-                Ok(())
-            }
-        }
-    }
-
-    fn keep(&mut self, place: Session<PeerKey, W::Frame>) {
-        if let Side::Listener { session, .. } = &mut self.side {
-            *session = Some(place);
-        }
-    }
-
     /// The login is done, or there is none.
-    fn come_up(&mut self, cx: &mut Cx<'_, W>, shared: Arc<Shared<W>>) -> Result<()> {
+    pub(super) fn come_up(&mut self, cx: &mut Cx<'_, W>, shared: Arc<Shared<W>>) -> Result<()> {
         cx.cancel_deadline(CloseReason::HandshakeTimeout);
         if shared.is_closed() {
             cx.close(CloseReason::Local);
@@ -231,59 +182,8 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
         }
     }
 
-    /// Hands a message to the service, or keeps it until there is room for its answer.
-    fn deliver(&mut self, cx: &mut Cx<'_, W>, frame: W::Frame) -> Result<()> {
-        if let Some(up) = &mut self.up
-            && up.shared.rules.outbox.acknowledged
-            && (!up.waiting.is_empty() || up.shared.is_crowded())
-        {
-            return up.keep(frame);
-        }
-        self.inner.on_message(cx, frame)
-    }
-
-    /// Stops taking messages while the outbox is crowded, and goes on once it is not: answers always find room.
-    fn give_way(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
-        let Some(up) = &mut self.up else {
-            return Ok(());
-        };
-        if up.shared.rules.outbox.acknowledged {
-            return self.catch_up(cx);
-        }
-        if up.paused {
-            if up.shared.is_relieved() {
-                up.paused = false;
-                cx.resume_reading();
-            }
-        } else if up.shared.is_crowded() {
-            up.paused = true;
-            cx.pause_reading();
-            cx.flush();
-        }
-        Ok(())
-    }
-
-    /// Handles what has waited, as far as there is room for answers.
-    fn catch_up(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
-        while let Some(up) = &mut self.up
-            && !up.waiting.is_empty()
-            && !cx.state.is_paused_by(Pause::LANE)
-            && up.shared.is_relieved()
-            && let Some(frame) = up.waiting.pop_front()
-        {
-            up.waiting_bytes -= up.shared.wire.weigh(&frame);
-            // Until it is crowded again.
-            self.inner.on_message(cx, frame)?;
-            self.pump(cx)?;
-            if let Some(up) = &self.up {
-                up.shared.is_crowded();
-            }
-        }
-        Ok(())
-    }
-
     /// Hands over what waits, as far as there is room.
-    fn pump(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
+    pub(super) fn pump(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
         let Some(up) = &mut self.up else {
             return Ok(());
         };
@@ -371,20 +271,6 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
 }
 
 impl<W: Wire> Up<W> {
-    fn keep(&mut self, frame: W::Frame) -> Result<()> {
-        let rules = &self.shared.rules.outbox;
-        self.waiting_bytes += self.shared.wire.weigh(&frame);
-        // As much as the other side keeps unacknowledged, unless it keeps more than is usual.
-        let messages_max = rules.messages_max.max(OUTBOX_MESSAGES_MAX);
-        let bytes_max = rules.bytes_max.max(OUTBOX_BYTES_MAX);
-        if self.waiting.len() >= messages_max || self.waiting_bytes > bytes_max {
-            let text = "more messages wait for room for their answers than an outbox holds";
-            return Err(Failure::with(CloseReason::OverLimit, text));
-        }
-        self.waiting.push_back(frame);
-        Ok(())
-    }
-
     /// Reads what acknowledged mode has added; answers whether the frame is to be handled.
     fn take_stamp(&self, now: Instant, frame: &W::Frame) -> Result<bool> {
         if !self.shared.rules.outbox.acknowledged {
@@ -414,17 +300,6 @@ impl<W: Wire> Up<W> {
     }
 }
 
-/// What a connection closes with that was turned away.
-const fn reason_of(why: Refusal) -> CloseReason {
-    match why {
-        Refusal::Duplicate => CloseReason::Duplicate,
-        Refusal::NotHandshake => CloseReason::ProtocolError,
-        Refusal::Timeout => CloseReason::HandshakeTimeout,
-        Refusal::OverLimit => CloseReason::OverLimit,
-        Refusal::IpDenied | Refusal::BadNodeId | Refusal::Unknown => CloseReason::Refused,
-    }
-}
-
 impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for Engine<W, T> {
     fn on_open(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
         self.inner.on_open(cx)?;
@@ -445,7 +320,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
                 let hub = Arc::clone(hub);
                 match hub.let_in(cx.peer(), &cx.handle()) {
                     Ok((session, shared)) => {
-                        self.keep(session);
+                        self.side.take_place(session);
                         self.come_up(cx, shared)
                     }
                     Err(why) => {
@@ -516,5 +391,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
         if let Some(link) = self.seat.get() {
             self.service.on_down(link, reason);
         }
+        // Not with the connection, which may linger: the peer may come back at once.
+        self.side.leave();
     }
 }

@@ -6,7 +6,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::call::{CallError, SendError, Waiter};
-use super::shared::{LinkStats, Shared};
+use super::shared::Shared;
+use super::stats::LinkStats;
 use super::wire::Wire;
 use crate::error::{Error, ErrorKind};
 use crate::handle::ConnectionHandle;

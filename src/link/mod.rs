@@ -37,8 +37,10 @@
 //! stored together with the effect; otherwise at least once, with the same [`Position`]. A handler that fails
 //! closes the connection, and its message comes again.
 
+mod alarm;
 mod authenticator;
 mod call;
+mod delivery;
 mod dialer;
 mod engine;
 mod handle;
@@ -48,13 +50,16 @@ mod identity;
 mod ids;
 mod intake;
 mod listener;
+mod login;
 mod outbox;
 mod position;
 mod requests;
+mod room;
 mod rules;
 mod service;
 mod shared;
 mod spool;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -74,6 +79,6 @@ pub use outbox::OutboxRules;
 pub use position::Position;
 pub use rules::LinkRules;
 pub use service::Service;
-pub use shared::LinkStats;
 pub use spool::{Cursor, Spool, Spooled};
+pub use stats::LinkStats;
 pub use wire::{Kind, Stamp, Wire};

@@ -6,21 +6,22 @@
 //! come over the next connection meanwhile, waits for the outcome. `state` is held for a few instructions: no code
 //! of the program runs under it, no task of the network is made or dropped, and no handle of a connection.
 
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use log::{debug, error, warn};
+use log::warn;
 
 use super::call::{CallError, SendError, Waiter};
 use super::intake::Intake;
 use super::outbox::{Outbox, Until};
-use super::position::{Position, fresh_epoch};
+use super::position::fresh_epoch;
 use super::requests::Requests;
 use super::rules::LinkRules;
 use super::spool::{Cursor, Spool};
-use super::wire::{Stamp, Wire};
+use super::stats::LinkStats;
+use super::wire::Wire;
 use crate::clock::Instant;
-use crate::error::{CloseReason, Error};
+use crate::error::Error;
 use crate::handle::ConnectionHandle;
 use crate::net::Net;
 use crate::schedule::TaskId;
@@ -34,54 +35,31 @@ pub(super) struct Shared<W: Wire> {
     pub(super) name: String,
     pub(super) cursor: Option<Arc<dyn Cursor>>,
     pub(super) turn: Mutex<()>,
-    state: Mutex<State<W>>,
+    pub(super) state: Mutex<State<W>>,
     pub(super) changed: Condvar,
     /// Called when the link closes, with no lock held.
     closer: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Told, with no lock held, when nothing was heard of the other side for as long as its messages are kept.
-    on_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
+    pub(super) on_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
-struct State<W: Wire> {
-    outbox: Outbox<W::Frame>,
-    intake: Intake,
-    requests: Requests<Waiter<W::Frame>>,
-    spool: Option<Box<dyn Spool<W::Frame>>>,
-    connection: Option<ConnectionHandle<W::Frame>>,
-    parted: Option<Instant>,
-    alarm: Option<(Instant, Option<TaskId>)>,
-    alarms: u64,
-    closed: bool,
+/// What is behind the lock.
+pub(super) struct State<W: Wire> {
+    pub(super) outbox: Outbox<W::Frame>,
+    pub(super) intake: Intake,
+    pub(super) requests: Requests<Waiter<W::Frame>>,
+    pub(super) spool: Option<Box<dyn Spool<W::Frame>>>,
+    pub(super) connection: Option<ConnectionHandle<W::Frame>>,
+    pub(super) parted: Option<Instant>,
+    pub(super) alarm: Option<(Instant, Option<TaskId>)>,
+    pub(super) alarms: u64,
+    pub(super) closed: bool,
     /// Whether it closes once what it was given has left.
-    closing: bool,
+    pub(super) closing: bool,
     /// Whether an engine waits for room.
-    waits: bool,
-    dropped: u64,
-    rtt: Option<Duration>,
-}
-
-/// What a link has counted. A snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LinkStats {
-    /// Messages that are kept.
-    pub kept: usize,
-    /// Bytes that they count for.
-    pub kept_bytes: usize,
-    /// Messages that no connection has been given yet, of those that are kept.
-    pub waiting: usize,
-    /// Messages that were handed to a second connection or a later one.
-    pub resent: u64,
-    /// Messages that were kept too long, and given up.
-    pub dropped: u64,
-    /// Repeats that came from the other side, and were dropped.
-    pub duplicates: u64,
-    /// Calls that wait for their answers.
-    pub calls: usize,
-    /// Answers that nobody waited for any more.
-    pub late_answers: u64,
-    /// How long the last ping took to be answered.
-    pub rtt: Option<Duration>,
+    pub(super) waits: bool,
+    pub(super) dropped: u64,
+    pub(super) rtt: Option<Duration>,
 }
 
 /// What a link is made of besides its wire and rules.
@@ -149,7 +127,7 @@ impl<W: Wire> Shared<W> {
         }))
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.net.network().now()
     }
 }
@@ -319,155 +297,8 @@ impl<W: Wire> Shared<W> {
     }
 }
 
-/// What its connections tell and ask, each on its worker.
-impl<W: Wire> Shared<W> {
-    /// A connection has logged in; answers its number. One that was there before is out.
-    pub(super) fn attach(&self, connection: ConnectionHandle<W::Frame>) -> u64 {
-        let (number, old) = {
-            let mut state = lock(&self.state);
-            let number = state.outbox.begin_link();
-            state.intake.begin_link(number);
-            (state.parted, state.waits) = (None, false);
-            (number, state.connection.replace(connection))
-        };
-        drop(old);
-        self.changed.notify_all();
-        number
-    }
-
-    /// A connection has ended.
-    pub(super) fn detach(self: &Arc<Self>, number: u64, now: Instant, reason: CloseReason) {
-        let (old, ended, closing) = {
-            let mut state = lock(&self.state);
-            if state.outbox.link() != number {
-                return;
-            }
-            state.outbox.end_link(number, now);
-            state.parted = Some(now);
-            let ended = state.requests.close(|waiter| !waiter.retries);
-            for (_, waiter) in &ended {
-                state.withdraw(waiter.seq, false);
-            }
-            (state.connection.take(), ended, state.closing)
-        };
-        drop(old);
-        self.changed.notify_all();
-        for (_, waiter) in ended {
-            waiter.settle(Err(CallError::Down(reason)));
-        }
-        if closing {
-            self.close();
-        }
-        self.arm();
-    }
-
-    /// The next frame for this connection, stamped; `None` when there is none, or another has its place.
-    pub(super) fn next_frame(&self, number: u64) -> Option<(u64, W::Frame)> {
-        let mut state = lock(&self.state);
-        if state.outbox.link() != number {
-            return None;
-        }
-        let mut out = state.outbox.next()?;
-        if let Some(position) = state.outbox.position(out.seq) {
-            let stamp = Stamp {
-                position: Some(position),
-                ack: state.intake.take_ack(),
-            };
-            self.wire.stamp(&mut out.message, stamp);
-        }
-        Some((out.seq, out.message))
-    }
-
-    /// The system has taken a message; wakes an engine that waits for room.
-    pub(super) fn handle_left(&self, number: u64, seq: u64) {
-        let connection = {
-            let mut state = lock(&self.state);
-            state.outbox.handle_left(number, seq);
-            let wakes = state.waits && state.outbox.is_relieved();
-            state.connection.clone().filter(|_| wakes)
-        };
-        nudge(connection);
-    }
-
-    /// Whether the outbox is so full that no more questions are to be handled; `true` asks to be woken.
-    pub(super) fn is_crowded(&self) -> bool {
-        let mut state = lock(&self.state);
-        state.waits |= state.outbox.is_crowded();
-        state.waits
-    }
-
-    /// Whether there is room again for those who wait for it.
-    pub(super) fn is_relieved(&self) -> bool {
-        let mut state = lock(&self.state);
-        state.waits &= !state.outbox.is_relieved();
-        !state.waits
-    }
-
-    pub(super) fn handle_ack(&self, number: u64, seq: u64) {
-        let mut state = lock(&self.state);
-        if state.outbox.link() == number {
-            let gone = state.outbox.handle_ack(seq);
-            state.forget(gone);
-        }
-    }
-
-    /// A message has come; answers whether it is to be handled.
-    pub(super) fn arrive(&self, now: Instant, number: u64, at: Position) -> bool {
-        lock(&self.state).intake.arrive(now, number, at)
-    }
-
-    pub(super) fn is_new(&self, at: Position) -> bool {
-        lock(&self.state).intake.is_new(at)
-    }
-
-    /// A message has been handled. Answers whether its worker has to see to the acknowledgement.
-    pub(super) fn handle_handled(&self, at: Position) -> Result<(), Error> {
-        let now = self.now();
-        let mut state = lock(&self.state);
-        let due = state.intake.next_timeout();
-        state.intake.handle_handled(now, at);
-        let changed = state.intake.next_timeout() != due;
-        let reached = state.intake.cursor();
-        let connection = state.connection.clone().filter(|_| changed);
-        drop(state);
-        nudge(connection);
-        match (&self.cursor, reached) {
-            (Some(cursor), Some(reached)) => cursor.store(&self.name, reached),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn poll_ack(&self, now: Instant) -> Option<u64> {
-        lock(&self.state).intake.poll_ack(now)
-    }
-
-    pub(super) fn ack_at(&self) -> Option<Instant> {
-        lock(&self.state).intake.next_timeout()
-    }
-
-    /// An answer has come: whoever asked is told.
-    pub(super) fn handle_answer(&self, id: u64, frame: W::Frame) {
-        let waiter = {
-            let mut state = lock(&self.state);
-            let waiter = state.requests.answer(id);
-            if let Some(waiter) = &waiter {
-                state.withdraw(waiter.seq, true);
-            }
-            waiter
-        };
-        match waiter {
-            Some(waiter) => waiter.settle(Ok(frame)),
-            None => debug!(target: "netwheel::link", "{}: a late answer to {id}", self.name),
-        }
-    }
-
-    pub(super) fn tell_rtt(&self, rtt: Option<Duration>) {
-        lock(&self.state).rtt = rtt;
-    }
-}
-
 impl<W: Wire> State<W> {
-    fn push(
+    pub(super) fn push(
         &mut self,
         wire: &W,
         frame: W::Frame,
@@ -493,7 +324,7 @@ impl<W: Wire> State<W> {
 
     /// Nobody waits for a question any more: what is left of it here need not go. One that the peer may have, and
     /// will acknowledge, stays, unless its answer has come.
-    fn withdraw(&mut self, seq: u64, answered: bool) {
+    pub(super) fn withdraw(&mut self, seq: u64, answered: bool) {
         let kept = self.outbox.position(seq).is_some();
         if (!kept || answered || self.outbox.is_unsent(seq)) && self.outbox.withdraw(seq).is_some()
         {
@@ -501,7 +332,7 @@ impl<W: Wire> State<W> {
         }
     }
 
-    fn forget(&mut self, seqs: impl IntoIterator<Item = u64>) {
+    pub(super) fn forget(&mut self, seqs: impl IntoIterator<Item = u64>) {
         let Some(spool) = &mut self.spool else { return };
         for seq in seqs {
             if let Err(error) = spool.forget(seq) {
@@ -510,7 +341,7 @@ impl<W: Wire> State<W> {
         }
     }
 
-    fn next_timeout(&self, rules: &LinkRules, forgets: bool) -> Option<Instant> {
+    pub(super) fn next_timeout(&self, rules: &LinkRules, forgets: bool) -> Option<Instant> {
         let calls = self.requests.next_timeout();
         let kept = self.outbox.next_timeout();
         let forgotten = match (self.parted, rules.outbox.age_max) {
@@ -522,128 +353,8 @@ impl<W: Wire> State<W> {
 }
 
 /// Makes the worker look at what there is to send.
-fn nudge<F: Send + 'static>(connection: Option<ConnectionHandle<F>>) {
+pub(super) fn nudge<F: Send + 'static>(connection: Option<ConnectionHandle<F>>) {
     if let Some(connection) = connection {
         connection.0.announce();
-    }
-}
-
-/// What is due when there may be no connection: told by the network's schedule.
-impl<W: Wire> Shared<W> {
-    /// Sees to it that the alarm rings no later than something is due; the caller holds nothing.
-    fn arm(self: &Arc<Self>) {
-        let now = self.now();
-        let (after, number, old) = {
-            let mut state = lock(&self.state);
-            let forgets = self.on_forgotten.is_some();
-            let Some(next) = state.next_timeout(&self.rules, forgets) else {
-                return;
-            };
-            if state.closed || state.alarm.as_ref().is_some_and(|(at, _)| *at <= next) {
-                return;
-            }
-            state.alarms += 1;
-            let old = state.alarm.replace((next, None));
-            (
-                next.since(now),
-                state.alarms,
-                old.and_then(|(_, task)| task),
-            )
-        };
-        if let Some(task) = old {
-            self.net.network().cancel(task);
-        }
-        let alarm = Alarm {
-            shared: Arc::downgrade(self),
-            number,
-            rung: false,
-        };
-        match self
-            .net
-            .network()
-            .schedule(after, Box::new(move || alarm.ring()))
-        {
-            Ok(task) => {
-                let mut state = lock(&self.state);
-                let current = state.alarms == number;
-                match &mut state.alarm {
-                    Some((_, id)) if current => *id = Some(task),
-                    _ => {
-                        drop(state);
-                        self.net.network().cancel(task);
-                    }
-                }
-            }
-            Err((error, task)) => {
-                error!(target: "netwheel::link", "{}: {error}", self.name);
-                drop(task);
-            }
-        }
-    }
-
-    fn ring(self: &Arc<Self>, number: u64) {
-        let now = self.now();
-        let (timed_out, forgotten) = {
-            let mut state = lock(&self.state);
-            if state.alarms != number || state.closed {
-                return;
-            }
-            state.alarm = None;
-            let mut timed_out = Vec::new();
-            while let Some((_, waiter)) = state.requests.poll_timed_out(now) {
-                state.withdraw(waiter.seq, false);
-                timed_out.push(waiter);
-            }
-            while state.outbox.poll_expired(now).is_some() {
-                state.dropped += 1;
-            }
-            let age = self.rules.outbox.age_max;
-            let forgotten = state
-                .parted
-                .zip(age)
-                .is_some_and(|(at, age)| at + age <= now);
-            if forgotten {
-                state.parted = None;
-            }
-            (timed_out, forgotten)
-        };
-        for waiter in timed_out {
-            waiter.settle(Err(CallError::TimedOut));
-        }
-        match &self.on_forgotten {
-            Some(tell) if forgotten => tell(),
-            _ => self.arm(),
-        }
-    }
-}
-
-/// Rings once; dropped before, while it counts, the network has ended.
-struct Alarm<W: Wire> {
-    shared: Weak<Shared<W>>,
-    number: u64,
-    rung: bool,
-}
-
-impl<W: Wire> Alarm<W> {
-    fn ring(mut self) {
-        self.rung = true;
-        if let Some(shared) = self.shared.upgrade() {
-            shared.ring(self.number);
-        }
-    }
-}
-
-impl<W: Wire> Drop for Alarm<W> {
-    fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade().filter(|_| !self.rung) else {
-            return;
-        };
-        let counts = {
-            let state = lock(&shared.state);
-            state.alarms == self.number && !state.closed
-        };
-        if counts {
-            shared.close();
-        }
     }
 }
