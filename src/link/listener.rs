@@ -78,7 +78,13 @@ impl<W: Wire> Hub<W> {
             return Ok(Arc::clone(shared));
         }
         if peers.len() >= self.peers_max {
-            return Err(Refusal::OverLimit);
+            // Somebody who is away, and for whom nothing is kept, makes room.
+            let idle = peers.iter().find(|(key, shared)| self.is_idle(key, shared));
+            let idle = idle.map(|(key, _)| key.clone()).ok_or(Refusal::OverLimit)?;
+            let gone = peers.remove(&idle);
+            drop(peers);
+            gone.into_iter().for_each(|shared| shared.close());
+            peers = lock(&self.peers);
         }
         let shared = self.remember(key).map_err(|error| {
             log::error!(target: "netwheel::link", "{key}: {error}");
@@ -86,6 +92,11 @@ impl<W: Wire> Hub<W> {
         })?;
         peers.insert(key.clone(), Arc::clone(&shared));
         Ok(shared)
+    }
+
+    /// Whether nothing is lost when a peer is forgotten. What was acknowledged to it would be.
+    fn is_idle(&self, key: &PeerKey, shared: &Shared<W>) -> bool {
+        !self.rules.outbox.acknowledged && !self.sessions.is_online(key) && !shared.keeps_any()
     }
 
     fn remember(self: &Arc<Self>, key: &PeerKey) -> Result<Arc<Shared<W>>, Error> {

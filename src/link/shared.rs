@@ -218,6 +218,12 @@ impl<W: Wire> Shared<W> {
         state.connection.is_some() || state.closed
     }
 
+    /// Whether a message is kept, or a call waits.
+    pub(super) fn keeps_any(&self) -> bool {
+        let state = lock(&self.state);
+        state.outbox.len() + state.requests.len() > 0
+    }
+
     pub(super) fn stats(&self) -> LinkStats {
         let state = lock(&self.state);
         LinkStats {
