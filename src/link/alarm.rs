@@ -78,8 +78,9 @@ impl<W: Wire> Shared<W> {
                 state.withdraw(waiter.seq, false);
                 timed_out.push(waiter);
             }
-            while state.outbox.poll_expired(now).is_some() {
+            while let Some(seq) = state.outbox.poll_expired(now) {
                 state.dropped += 1;
+                state.forget([seq]);
             }
             let age = self.rules.outbox.age_max;
             let forgotten = state

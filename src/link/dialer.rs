@@ -95,7 +95,8 @@ impl<W: Wire> LinkDialerBuilder<W> {
         service: Arc<dyn Service<W>>,
         pool: Option<Executor>,
     ) -> Result<LinkDialer<W>, Error> {
-        self.rules.check()?;
+        let keeps = self.spool.is_some() || self.cursor.is_some();
+        self.rules.check(keeps)?;
         let parts = Parts {
             name: self.name,
             cursor: self.cursor,

@@ -83,7 +83,9 @@ impl Intake {
         }
         self.heard = Some(at.epoch);
         let last = std::mem::replace(&mut self.last, at.seq);
-        self.pending.retain(|seq| *seq <= last || *seq >= at.seq);
+        if at.seq > last.saturating_add(1) {
+            self.pending.retain(|seq| *seq <= last || *seq >= at.seq);
+        }
         let new = self.is_new(at);
         if new {
             self.pending.insert(at.seq);

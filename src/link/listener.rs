@@ -236,7 +236,8 @@ impl<W: Wire> LinkListenerBuilder<W> {
         service: Arc<dyn Service<W>>,
         pool: Option<Executor>,
     ) -> Result<LinkListener<W>, Error> {
-        self.rules.check()?;
+        let keeps = self.spools.is_some() || self.cursor.is_some();
+        self.rules.check(keeps)?;
         Ok(LinkListener(Arc::new(Hub {
             wire: Arc::new(self.wire),
             rules: self.rules,

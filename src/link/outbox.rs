@@ -344,10 +344,14 @@ impl<M: Clone> Outbox<M> {
         entry.message
     }
 
-    /// A message that was kept too long without a connection.
-    pub(super) fn poll_expired(&mut self, now: Instant) -> Option<M> {
-        let due = self.next_timeout()? <= now;
-        due.then(|| self.remove(0))
+    /// Takes out a message that was kept too long without a connection; answers its number.
+    pub(super) fn poll_expired(&mut self, now: Instant) -> Option<u64> {
+        if self.next_timeout()? > now {
+            return None;
+        }
+        let seq = self.entries.front()?.seq;
+        self.remove(0);
+        Some(seq)
     }
 
     /// When to look for messages that were kept too long.

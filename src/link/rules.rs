@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::heartbeat::HeartbeatRules;
 use super::outbox::OutboxRules;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::limits::{ACK_DELAY, ACK_MESSAGES, CALL_TIMEOUT, CALLS_MAX, HANDSHAKE_TIMEOUT};
 
 /// What holds for each link of one listener or dialer.
@@ -62,9 +62,14 @@ impl LinkRules {
         }
     }
 
-    /// Refuses what cannot work, in words that say what would.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// Refuses what cannot work, in words that say what would; `keeps` says whether there is a spool or a cursor.
+    pub(super) fn check(&self, keeps: bool) -> Result<(), Error> {
         self.heartbeat.check()?;
+        if keeps && !self.outbox.acknowledged {
+            let text =
+                "a spool or cursor keeps what is acknowledged; turn OutboxRules::acknowledged on";
+            return Err(Error::new(ErrorKind::Config, text));
+        }
         self.outbox.check()
     }
 }
