@@ -1,5 +1,7 @@
 //! What outlives a process: the messages it still owes, and the place up to which it has handled.
 
+use std::sync::Arc;
+
 use super::position::Position;
 use crate::error::Error;
 
@@ -43,6 +45,20 @@ pub trait Spool<F>: Send + 'static {
     fn forget(&mut self, seq: u64) -> Result<(), Error>;
 }
 
+impl<F: 'static> Spool<F> for Box<dyn Spool<F>> {
+    fn load(&mut self) -> Result<Spooled<F>, Error> {
+        (**self).load()
+    }
+
+    fn append(&mut self, seq: u64, message: &F) -> Result<(), Error> {
+        (**self).append(seq, message)
+    }
+
+    fn forget(&mut self, seq: u64) -> Result<(), Error> {
+        (**self).forget(seq)
+    }
+}
+
 /// Where a receiver has got to with one peer, kept with the effects of what it has handled.
 ///
 /// A message is handled once over restarts where its effect and its [`Position`] become durable in one step:
@@ -64,5 +80,15 @@ pub trait Cursor: Send + Sync + 'static {
     fn store(&self, peer: &str, position: Position) -> Result<(), Error> {
         let _ = (peer, position);
         Ok(())
+    }
+}
+
+impl<C: Cursor + ?Sized> Cursor for Arc<C> {
+    fn load(&self, peer: &str) -> Result<Option<Position>, Error> {
+        (**self).load(peer)
+    }
+
+    fn store(&self, peer: &str, position: Position) -> Result<(), Error> {
+        (**self).store(peer, position)
     }
 }

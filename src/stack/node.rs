@@ -15,8 +15,8 @@ use crate::error::{CloseReason, Error, ErrorKind, Result};
 use crate::executor::Executor;
 use crate::limits::{CONNECT_TIMEOUT, ConnectionLimits, RECONNECT_INTERVAL};
 use crate::link::{
-    Authenticator, Credentials, Link, LinkDialer, LinkListener, LinkListenerBuilder, LinkRules,
-    LoginKey, NodeId, OutboxRules, PeerKey, Service,
+    Authenticator, Credentials, Cursor, Link, LinkDialer, LinkListener, LinkListenerBuilder,
+    LinkRules, LoginKey, NodeId, OutboxRules, PeerKey, Service, Spool,
 };
 use crate::net::Net;
 use crate::pipeline::{Pipeline, PipelineBuilder};
@@ -28,6 +28,7 @@ use crate::target::{IntoTarget, Target};
 /// A link that speaks the stack's wire.
 pub type StackLink = Link<StackWire>;
 
+type Spools = Arc<dyn Fn(&PeerKey) -> Result<Box<dyn Spool<Message>>, Error> + Send + Sync>;
 type Shape = Arc<dyn Fn(PipelineBuilder<StackCodec>) -> PipelineBuilder<StackCodec> + Send + Sync>;
 
 /// A node to be.
@@ -52,6 +53,8 @@ struct Dialing {
     backoff: Backoff,
     connect_timeout: Duration,
     outbound: Shape,
+    spools: Option<Spools>,
+    cursor: Option<Arc<dyn Cursor>>,
 }
 
 /// Settings.
@@ -144,6 +147,27 @@ impl NodeBuilder {
     pub fn outbox(mut self, rules: OutboxRules) -> Self {
         self.listener_rules.outbox = rules.clone();
         self.dialing.rules.outbox = rules;
+        self
+    }
+
+    /// Where messages to each peer are kept over restarts of this node; for acknowledged messages only. `spool` is
+    /// called once for each peer, also for nodes that are dialled.
+    pub fn spool<S: Spool<Message>>(
+        mut self,
+        spool: impl Fn(&PeerKey) -> Result<S, Error> + Send + Sync + 'static,
+    ) -> Self {
+        let spools: Spools = Arc::new(move |peer| Ok(Box::new(spool(peer)?)));
+        let ours = Arc::clone(&spools);
+        self.listener = self.listener.spool(move |peer| ours(peer));
+        self.dialing.spools = Some(spools);
+        self
+    }
+
+    /// Where it is kept what has been handled of each peer, over restarts; for acknowledged messages only.
+    pub fn cursor(mut self, cursor: impl Cursor) -> Self {
+        let cursor: Arc<dyn Cursor> = Arc::new(cursor);
+        self.listener = self.listener.cursor(Arc::clone(&cursor));
+        self.dialing.cursor = Some(cursor);
         self
     }
 
@@ -342,6 +366,8 @@ impl Node {
                 backoff: Backoff::every(RECONNECT_INTERVAL),
                 connect_timeout: CONNECT_TIMEOUT,
                 outbound: Arc::new(|pipeline| pipeline),
+                spools: None,
+                cursor: None,
             },
             access: Access::default(),
             inbound: Arc::new(|pipeline| pipeline),
@@ -448,6 +474,12 @@ impl Inner {
             .node(self.id.clone());
         if let Some(credentials) = &dialing.credentials {
             dialer = dialer.credentials(Given(Arc::clone(credentials)));
+        }
+        if let Some(spools) = &dialing.spools {
+            dialer = dialer.spool(spools(&PeerKey::Node(node.clone()))?);
+        }
+        if let Some(cursor) = &dialing.cursor {
+            dialer = dialer.cursor(Arc::clone(cursor));
         }
         let service = Same(Arc::clone(&self.service));
         let dialer = match &self.pool {

@@ -1,10 +1,13 @@
 //! The promises of messages, in worlds where connections break at any moment, on either side.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netwheel::link::OutboxRules;
+use netwheel::link::{Cursor, OutboxRules, PeerKey, Position, Spool, Spooled};
 use netwheel::sim::{Runs, World};
 use netwheel::stack::{Message, Node, StackLink};
+use netwheel::{Error, RunningServer};
 
 use crate::peer::{Echo, MILLI, PLACE, SECOND, fast, node_of, take};
 
@@ -156,9 +159,9 @@ fn what_is_sent_while_the_other_side_is_away_arrives_before_anything_newer() {
 fn every_call_ends_exactly_once_whatever_breaks() {
     Runs::seeds(0..100).run(|world| {
         let mut pair = Pair::meet(world, &OutboxRules::default(), false);
-        let outcomes = std::sync::Arc::new(std::sync::Mutex::new(vec![0_u32; 100]));
+        let outcomes = Arc::new(Mutex::new(vec![0_u32; 100]));
         for n in 0..100 {
-            let outcomes = std::sync::Arc::clone(&outcomes);
+            let outcomes = Arc::clone(&outcomes);
             let timeout = MILLI * u32::try_from(1 + pair.below(2000)).unwrap();
             let done = move |_| outcomes.lock().unwrap()[n] += 1;
             let question = Message::request(n.to_string());
@@ -183,5 +186,152 @@ fn every_call_ends_exactly_once_whatever_breaks() {
         assert!(outcomes.lock().unwrap().iter().all(|count| *count == 1));
         assert_eq!(pair.ours.stats().calls + pair.theirs.stats().calls, 0);
         pair.nodes.iter().for_each(Node::close);
+    });
+}
+
+/// A disk that outlives the processes of a world: one for each node.
+#[derive(Clone, Default)]
+struct Disk(Arc<Mutex<Files>>);
+
+#[derive(Default)]
+struct Files {
+    spools: BTreeMap<String, Kept>,
+    cursors: BTreeMap<String, Position>,
+}
+
+/// An epoch, the next number, and messages.
+type Kept = (u64, u64, BTreeMap<u64, Message>);
+
+/// What is spooled for one peer.
+struct DiskSpool(Disk, String);
+
+impl DiskSpool {
+    fn with<R>(&self, call: impl FnOnce(&mut Kept) -> R) -> R {
+        let mut files = self.0.0.lock().unwrap();
+        let kept = files.spools.entry(self.1.clone()).or_default();
+        call(kept)
+    }
+}
+
+impl Spool<Message> for DiskSpool {
+    fn load(&mut self) -> Result<Spooled<Message>, Error> {
+        Ok(self.with(|(epoch, next, messages)| {
+            *epoch = (*epoch).max(7);
+            let messages = messages
+                .iter()
+                .map(|(seq, message)| (*seq, message.clone()));
+            Spooled {
+                epoch: *epoch,
+                next: (*next).max(1),
+                messages: messages.collect(),
+            }
+        }))
+    }
+
+    fn append(&mut self, seq: u64, message: &Message) -> Result<(), Error> {
+        self.with(|(_, next, messages)| {
+            *next = seq + 1;
+            messages.insert(seq, message.clone());
+        });
+        Ok(())
+    }
+
+    fn forget(&mut self, seq: u64) -> Result<(), Error> {
+        self.with(|(_, _, messages)| messages.remove(&seq));
+        Ok(())
+    }
+}
+
+impl Cursor for Disk {
+    fn load(&self, peer: &str) -> Result<Option<Position>, Error> {
+        Ok(self.0.lock().unwrap().cursors.get(peer).copied())
+    }
+
+    fn store(&self, peer: &str, position: Position) -> Result<(), Error> {
+        let mut files = self.0.lock().unwrap();
+        files.cursors.insert(peer.to_owned(), position);
+        Ok(())
+    }
+}
+
+/// A process of a node, which may die at any moment and come back.
+struct Process {
+    node: Node,
+    server: Option<RunningServer>,
+}
+
+impl Process {
+    fn start(world: &World, name: &str, disk: &Disk, heard: &Echo) -> Self {
+        let (builder, _) = node_of(world, name);
+        let (spools, minute) = (disk.clone(), MINUTE);
+        let node = builder
+            .heartbeat(10 * SECOND, 3)
+            .handshake_timeout(minute)
+            .outbox(OutboxRules::default().acknowledged(true))
+            .spool(move |peer: &PeerKey| Ok(DiskSpool(spools.clone(), peer.to_string())))
+            .cursor(disk.clone())
+            .serve(heard.clone())
+            .unwrap();
+        let server = (name == "n1").then(|| {
+            let server = node.server().listen(PLACE).unwrap();
+            server.start().unwrap()
+        });
+        if server.is_none() {
+            node.know("n1", PLACE).unwrap();
+            node.get_or_connect("n1").unwrap();
+        }
+        Self { node, server }
+    }
+
+    /// Ends at once: what it has not put on its disk is gone.
+    fn kill(self) {
+        self.node.close();
+        drop(self.server);
+    }
+}
+
+#[test]
+fn with_spools_and_cursors_nothing_is_lost_or_doubled_over_restarts() {
+    Runs::seeds(0..100).run(|world| {
+        let (names, disks) = (["n1", "n2"], [Disk::default(), Disk::default()]);
+        let heard = [Echo::default(), Echo::default()];
+        let start = |at: usize| Process::start(world, names[at], &disks[at], &heard[at]);
+        let mut processes = [Some(start(0)), Some(start(1))];
+        let mut dice = world.seed() | 1;
+        let mut below = |bound: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (dice >> 33) % bound
+        };
+        let mut sent = [0, 0];
+        while sent != [MESSAGES, MESSAGES] {
+            let side = usize::try_from(below(2)).unwrap();
+            if below(8) == 0 {
+                processes[side].take().unwrap().kill();
+                world.run_for(MILLI * u32::try_from(below(300)).unwrap());
+                processes[side] = Some(start(side));
+            }
+            let node = &processes[side].as_ref().unwrap().node;
+            // A peer that has not come in since a restart is not known yet.
+            if let Some(link) = node.link(names[1 - side])
+                && sent[side] < MESSAGES
+                && link
+                    .send(Message::one_way(format!("{:03}", sent[side])))
+                    .is_ok()
+            {
+                sent[side] += 1;
+            }
+            world.run_for(MILLI * u32::try_from(below(200)).unwrap());
+        }
+        let all = || {
+            heard
+                .iter()
+                .all(|echo| echo.heard.lock().unwrap().len() >= numbers().len())
+        };
+        world.run_until(10 * MINUTE, all);
+        world.run_for(SECOND);
+        for echo in &heard {
+            assert_eq!(take(&echo.heard), numbers());
+        }
+        processes.into_iter().flatten().for_each(Process::kill);
     });
 }
