@@ -20,10 +20,26 @@
 //! | `Outbox` | what is kept, what goes next, what goes again ([`OutboxRules`]) |
 //! | `Intake` | what is a repeat, and what to acknowledge |
 //! | [`Spool`], [`Cursor`] | what outlives a process |
+//! | `Engine` | when each of them is asked: the end of a pipeline, with [`LinkListener`] and [`LinkDialer`] to make it |
+//! | [`Service`] | what the program does with its messages |
 //! | [`Counter`], [`Snowflake`] | numbers that name things |
 //!
 //! Each part is a state machine without sockets, threads or a clock: what happens is told by a `handle_` method,
 //! what is to be done is asked for by a `poll_` method, and `now` is handed in.
+//!
+//! # How a protocol is built on it
+//!
+//! 1. A [`Wire`] says how its frames are cut, and what each is to a link. A protocol without a login sets
+//!    [`LinkRules::handshake`] to `None`, and is never asked for one.
+//! 2. A [`Service`] does what the program does with messages: inline, or on a pool in the order of each link.
+//! 3. A [`LinkListener`] makes the pipelines of a [`Server`](crate::Server), a [`LinkDialer`] those of a
+//!    [`Client`](crate::Client) that [comes back](crate::Client::reconnect). Both end a pipeline that may have filters
+//!    and stages before them (TLS, logging, shaping): [`LinkListener::finish`], [`LinkDialer::finish`].
+//! 4. A [`Link`] is what programs keep: [`send`](Link::send), [`call`](Link::call),
+//!    [`call_and_wait`](Link::call_and_wait).
+//!
+//! The end of a client's link and that of its client go together: give [`LinkDialer::on_close`] what closes the client,
+//! and close the link when [`on_state`](crate::Client::on_state) tells that the client is closed.
 //!
 //! # What is promised
 //!
@@ -36,6 +52,15 @@
 //! restarts. The receiver handles each message once and in order while its process lives, or when its [`Cursor`] is
 //! stored together with the effect; otherwise at least once, with the same [`Position`]. A handler that fails
 //! closes the connection, and its message comes again.
+//!
+//! *Questions* end exactly once: by their answer, by their time, or with the connection or link. Answers may pass
+//! messages that wait for a pool.
+//!
+//! # Slow services
+//!
+//! While answers find no room, or a lane is full, a connection is not read. The silence of a peer that is not read
+//! counts for nothing; but our own silence towards it does, since its pings are not answered. Where services may be
+//! slower than heartbeats, let both sides ping ([`HeartbeatRules::pings`]).
 
 mod alarm;
 mod authenticator;

@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use netwheel::CloseReason;
 use netwheel::link::{KnownNodes, NodeId};
 use netwheel::stack::{Access, AccessList, Message, Node, StackWire};
+use netwheel::{CloseReason, Duplicate};
 
 use crate::peer::{
     ACCEPTED, Echo, INTERVAL, LOGIN, MILLI, REFUSED, T, fast, frame, listening, login, reactor,
-    rest, say,
+    rest, say, take,
 };
 use crate::util::{PATIENCE, dial, end, eventually, log, read};
 
@@ -90,6 +90,31 @@ fn a_second_login_of_a_node_is_refused_and_the_first_stays() {
     eventually("the second is counted", || {
         server.stats().closes(CloseReason::Duplicate) == 1
     });
+}
+
+#[test]
+fn where_the_old_login_is_kicked_the_new_one_has_the_link() {
+    let reactor = reactor();
+    let kick = Duplicate::KickOld;
+    let (node, echo, server) = listening(&reactor, |node| node.duplicate(kick));
+    let logged_in = || {
+        let socket = dial(server.address());
+        say(&socket, &login("n1"));
+        assert_eq!(read(&socket, 23), ACCEPTED);
+        socket
+    };
+    let (first, second) = (logged_in(), logged_in());
+    assert_eq!(rest(&first), b"");
+    drop(first);
+    eventually("the first is down", || {
+        !echo.downs.lock().unwrap().is_empty()
+    });
+    assert_eq!(take(&echo.downs), [CloseReason::Duplicate]);
+    let link = node.link("n1").unwrap();
+    assert!(link.is_up(), "the end of the first is not that of the link");
+    link.send(Message::one_way("hi")).unwrap();
+    assert_eq!(read(&second, 24), frame(2, b"hi"));
+    assert_eq!(node.listener().online(), 1);
 }
 
 #[test]

@@ -104,3 +104,49 @@ fn every_option_of_the_wire_works_between_nodes() {
         }
     }
 }
+
+#[test]
+fn a_service_that_panics_or_fails_costs_its_own_link_only() {
+    let reactor = reactor();
+    let server = fast(Node::on(&reactor, "server").unwrap())
+        .outbox(OutboxRules::default().acknowledged(true))
+        .serve(|link: &StackLink, message: Message| {
+            match &message.body()[..] {
+                b"panic" => panic!("on purpose"),
+                b"fail" => return Err(netwheel::Failure::msg("on purpose")),
+                _ => {}
+            }
+            Ok(link.send(message.answer("fine"))?)
+        })
+        .unwrap();
+    let running = server.server().listen(any_port()).unwrap().start().unwrap();
+    let dial = |name: &str| {
+        let echo = Echo::default();
+        let node = fast(Node::on(&reactor, name).unwrap())
+            .outbox(OutboxRules::default().acknowledged(true))
+            .serve(echo.clone())
+            .unwrap();
+        node.know("server", running.address()).unwrap();
+        let link = node.get_or_connect("server").unwrap();
+        link.wait_up(PATIENCE).unwrap();
+        (node, link, echo)
+    };
+    let (good, good_link, good_echo) = dial("good");
+    for (round, text) in ["panic", "fail"].into_iter().enumerate() {
+        let (bad, bad_link, bad_echo) = dial(&format!("bad{round}"));
+        bad_link.send(Message::one_way(text)).unwrap();
+        // It is not acknowledged, so it comes again, and fails again.
+        eventually("it has come twice", || {
+            bad_echo.downs.lock().unwrap().len() >= 2
+        });
+        assert_eq!(bad_link.stats().kept, 1);
+        bad.close();
+    }
+    let answer = good_link
+        .call_and_wait(Message::request("?"), PATIENCE)
+        .unwrap();
+    assert_eq!(answer.body(), "fine");
+    assert!(good_echo.downs.lock().unwrap().is_empty());
+    assert!(running.stats().panics >= 2);
+    good.close();
+}
