@@ -53,7 +53,7 @@ impl<W: Wire> LinkDialerBuilder<W> {
         self
     }
 
-    /// Where it is kept what has been handled of the other side, over restarts.
+    /// Where it is kept what has been handled of the other side, over restarts; acknowledged mode only.
     #[must_use]
     pub fn cursor(mut self, cursor: impl Cursor) -> Self {
         self.cursor = Some(Arc::new(cursor));

@@ -192,14 +192,19 @@ impl<W: Wire> LinkListenerBuilder<W> {
         self
     }
 
-    /// Where it is kept what has been handled of each peer, over restarts.
+    /// Where it is kept what has been handled of each peer, over restarts; acknowledged mode only.
+    ///
+    /// Read at a peer's first login, while the listener's table is locked: it must not ask the listener.
     #[must_use]
     pub fn cursor(mut self, cursor: impl Cursor) -> Self {
         self.cursor = Some(Arc::new(cursor));
         self
     }
 
-    /// Where messages to each peer are kept over restarts; acknowledged mode only.
+    /// Where messages to each peer are kept over restarts; acknowledged mode only. What an earlier process has kept
+    /// goes out when its peer has logged in.
+    ///
+    /// Made and loaded at a peer's first login, while the listener's table is locked: it must not ask the listener.
     #[must_use]
     pub fn spool<S: Spool<W::Frame>>(
         mut self,
