@@ -4,6 +4,10 @@
 #[path = "../util/mod.rs"]
 mod util;
 
+#[cfg(feature = "tls")]
+#[path = "../tls/authority.rs"]
+#[allow(dead_code, unreachable_pub, reason = "another test's")]
+mod authority;
 mod calls;
 mod heartbeats;
 mod links;

@@ -150,3 +150,32 @@ fn a_service_that_panics_or_fails_costs_its_own_link_only() {
     assert!(running.stats().panics >= 2);
     good.close();
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn nodes_speak_tls_where_their_pipelines_have_it() {
+    let authority = crate::authority::Authority::new();
+    let (ours, theirs) = (authority.server(), authority.client());
+    let reactor = reactor();
+    let (_node, _, running) = listening(&reactor, |node| {
+        node.inbound(move |pipeline| pipeline.tls(&ours))
+    });
+    let client = fast(Node::on(&reactor, "n1").unwrap())
+        .outbound(move |pipeline| pipeline.tls(&theirs))
+        .serve(Echo::default())
+        .unwrap();
+    client.know("server", running.address()).unwrap();
+    let link = client.get_or_connect("server").unwrap();
+    let answer = ask(&link, "in secret", PATIENCE);
+    assert_eq!(
+        answer.recv_timeout(PATIENCE).unwrap(),
+        Ok("in secret".to_owned())
+    );
+    client.close();
+    let plain = crate::util::dial(running.address());
+    crate::peer::say(&plain, &crate::peer::LOGIN);
+    assert!(
+        !crate::peer::rest(&plain).starts_with(&[0xab, 0xef]),
+        "no answer in the clear"
+    );
+}
