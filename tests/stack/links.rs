@@ -276,6 +276,7 @@ fn a_service_slower_than_the_heartbeat_costs_no_link_where_both_sides_ping() {
     let (reactor, pool, gate) = (reactor(), netwheel::Executor::new(1), Gate::new());
     let held = gate.clone();
     let server = fast(Node::on(&reactor, "server").unwrap())
+        .heartbeat(2 * T, 5)
         .listener_pings(true)
         .serve_on(&pool, move |_: &StackLink, message: Message| {
             if message.body() == "hold" {
@@ -285,7 +286,12 @@ fn a_service_slower_than_the_heartbeat_costs_no_link_where_both_sides_ping() {
         })
         .unwrap();
     let running = server.server().listen(any_port()).unwrap().start().unwrap();
-    let (client, echo) = client(&reactor, running.address());
+    let echo = Echo::default();
+    let client = fast(Node::on(&reactor, "n1").unwrap())
+        .heartbeat(2 * T, 5)
+        .serve(echo.clone())
+        .unwrap();
+    client.know("server", running.address()).unwrap();
     let link = client.get_or_connect("server").unwrap();
     link.wait_up(PATIENCE).unwrap();
     link.send(Message::one_way("hold")).unwrap();

@@ -112,11 +112,9 @@ impl Service<StackWire> for Echo {
     }
 }
 
-/// The fast rules of the scenarios.
+/// The rules of nodes on sockets: they come back fast, and a busy machine is not taken for a dead peer.
 pub(crate) fn fast(node: NodeBuilder) -> NodeBuilder {
-    node.heartbeat(T, N)
-        .reconnect(Backoff::every(INTERVAL))
-        .handshake_timeout(SECOND)
+    node.reconnect(Backoff::every(INTERVAL))
 }
 
 pub(crate) fn reactor() -> Reactor {
@@ -135,9 +133,11 @@ pub(crate) fn listening(
     (node, echo, server.start().expect("a reactor"))
 }
 
-/// A node of a world, and what it was told.
+/// A node of a world, by the fast rules of the scenarios, and what it was told.
 pub(crate) fn node_of(world: &World, name: &str) -> (NodeBuilder, Echo) {
-    (fast(Node::on(world, name).unwrap()), Echo::default())
+    let node = fast(Node::on(world, name).unwrap());
+    let node = node.heartbeat(T, N).handshake_timeout(SECOND);
+    (node, Echo::default())
 }
 
 /// Asks, and keeps the outcome.
