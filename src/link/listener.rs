@@ -179,6 +179,9 @@ impl<W: Wire> LinkListenerBuilder<W> {
     }
 
     /// What becomes of a second login of the same peer; it is refused by default.
+    ///
+    /// Where the old one is kicked, messages on their way to it may still reach it, and go to the new one too, unless
+    /// they are acknowledged, which tells them apart.
     #[must_use]
     pub fn duplicate(mut self, duplicate: Duplicate) -> Self {
         self.duplicate = duplicate;

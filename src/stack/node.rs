@@ -98,7 +98,8 @@ impl NodeBuilder {
         self
     }
 
-    /// What becomes of a second login of one node; it is refused by default.
+    /// What becomes of a second login of one node; it is refused by default. See
+    /// [`LinkListenerBuilder::duplicate`] for what a kick means to messages.
     pub fn duplicate(mut self, duplicate: Duplicate) -> Self {
         self.listener = self.listener.duplicate(duplicate);
         self
