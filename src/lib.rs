@@ -24,6 +24,7 @@ mod id;
 mod inspection;
 mod json;
 pub mod limits;
+pub mod link;
 mod mailbox;
 mod metrics;
 mod net;
@@ -43,6 +44,8 @@ mod server;
 mod sessions;
 pub mod sim;
 mod slots;
+#[cfg(feature = "stack")]
+pub mod stack;
 pub mod stages;
 mod stats;
 mod sync;

@@ -127,6 +127,29 @@ pub const OUTBOX_MESSAGES_MAX: usize = 1024;
 pub const OUTBOX_BYTES_MAX: usize = 8 * MIB;
 /// Time that unacknowledged messages are kept (S1.11).
 pub const OUTBOX_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Bytes of one frame of the stack, its header included (S1.1).
+pub const STACK_FRAME_BYTES_MAX: usize = MIB;
+/// Attachments of one frame of the stack: headers, not a data format.
+pub const STACK_ATTACHMENTS_MAX: usize = 64;
+/// Bytes of an attachment's key.
+pub const STACK_KEY_BYTES_MAX: usize = 256;
+/// Bytes of an attachment's value; what is longer belongs into the body.
+pub const STACK_VALUE_BYTES_MAX: usize = 64 * KIB;
+/// Time that an acknowledgement waits for a frame to ride on (S1.11): most of them find one.
+pub const ACK_DELAY: Duration = Duration::from_millis(50);
+/// Handled messages after which an acknowledgement goes at once: a fast sender's outbox must not fill up with what
+/// has arrived.
+pub const ACK_MESSAGES: u32 = 64;
+/// Time for the answer to a call over a link, unless the caller says another.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls of one link that wait for their answers; one more comes back to its caller.
+pub const CALLS_MAX: usize = 65_536;
+/// Bytes of a node's name: a host name fits, and it fits into a line of the log.
+pub const NODE_ID_BYTES_MAX: usize = 255;
+/// Bytes of chance in the challenge of a login: as many as the hash that answers it has.
+pub const CHALLENGE_BYTES: usize = 32;
+/// Peers that a listener remembers, those included that are away: one more is not let in.
+pub const PEERS_MAX: usize = 65_536;
 /// Length of a turn that is worth a warning: all connections of the worker wait for its end (Seastar, Envoy).
 pub const TURN_WARN: Duration = Duration::from_millis(100);
 /// Length of a turn that is an error: peers have noticed.

@@ -65,11 +65,11 @@ const FLOORS: &[&[&str]] = &[
         "pipeline",
         "sessions",
     ],
-    &["net", "stages", "testing", "tls"],
+    &["link", "net", "stages", "testing", "tls"],
     &["transport"],
     &["reactor", "sim"],
     &["client", "server", "udp"],
-    &["admin"],
+    &["admin", "stack"],
 ];
 
 /// Words that may stand in one place only, with the reason.
