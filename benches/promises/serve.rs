@@ -69,21 +69,16 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     let server = start(&flags);
     tell(server.address());
     tell(process::id());
-    let (stop, stopped) = mpsc::channel();
-    let mut signals = Signals::new([SIGTERM]).expect("a signal");
-    thread::spawn(move || signals.forever().next().map(|_| stop.send(())));
-    let asks = stdin_lines();
-    loop {
-        if stopped.try_recv().is_ok() {
-            let report = server.shutdown(Duration::from_millis(flags.drain));
-            return ExitCode::from(u8::from(report.aborted > 0));
-        }
-        match asks.recv_timeout(Duration::from_millis(5)) {
-            Ok(name) => tell(figure(&server, &name)),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return ExitCode::FAILURE,
+    for order in orders() {
+        match order {
+            Order::Tell(name) => tell(figure(&server, &name)),
+            Order::Stop => {
+                let report = server.shutdown(Duration::from_millis(flags.drain));
+                return ExitCode::from(u8::from(report.aborted > 0));
+            }
         }
     }
+    ExitCode::FAILURE
 }
 
 fn start(flags: &Flags) -> RunningServer {
@@ -142,14 +137,30 @@ fn figure(server: &RunningServer, name: &str) -> u64 {
     }
 }
 
-fn stdin_lines() -> mpsc::Receiver<String> {
-    let (lines, ends) = mpsc::channel();
+/// What this program is told to do.
+enum Order {
+    Tell(String),
+    Stop,
+}
+
+/// Lines of stdin, until its end, and SIGTERM.
+fn orders() -> mpsc::Receiver<Order> {
+    let (orders, all) = mpsc::channel();
+    let mut signals = Signals::new([SIGTERM]).expect("a signal");
+    let stop = orders.clone();
     thread::spawn(move || {
-        for line in stdin().lock().lines().map_while(std::result::Result::ok) {
-            let _ = lines.send(line);
+        for _ in signals.forever() {
+            let _ = stop.send(Order::Stop);
         }
     });
-    ends
+    thread::spawn(move || {
+        for line in stdin().lock().lines().map_while(std::result::Result::ok) {
+            let _ = orders.send(Order::Tell(line));
+        }
+        // Whoever started this has gone.
+        process::exit(1);
+    });
+    all
 }
 
 fn tell(what: impl std::fmt::Display) {
