@@ -424,6 +424,10 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
             return;
         };
         info!(target: "netwheel::link", "{} {}: down, peer={}, {reason}", cx.id(), cx.peer(), up.shared.name);
+        // First its place: who is still logged in is not forgotten.
+        if let Side::Listener { session, .. } = &mut self.side {
+            *session = None;
+        }
         up.shared.detach(up.number, cx.now(), reason);
         if let Some(link) = self.seat.get() {
             self.service.on_down(link, reason);

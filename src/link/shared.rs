@@ -6,6 +6,10 @@
 //! come over the next connection meanwhile, waits for the outcome. `state` is held for a few instructions: no code
 //! of the program runs under it, no task of the network is made or dropped, and no handle of a connection.
 
+#[cfg(feature = "caviar")]
+use std::any::Any;
+#[cfg(feature = "caviar")]
+use std::sync::OnceLock;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
@@ -38,6 +42,9 @@ pub(super) struct Shared<W: Wire> {
     pub(super) changed: Condvar,
     /// Told, with no lock held, when nothing was heard of the other side for as long as its messages are kept.
     on_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
+    /// What a protocol keeps with the link.
+    #[cfg(feature = "caviar")]
+    pub(super) companion: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 struct State<W: Wire> {
@@ -137,6 +144,8 @@ impl<W: Wire> Shared<W> {
             }),
             changed: Condvar::new(),
             on_forgotten,
+            #[cfg(feature = "caviar")]
+            companion: OnceLock::new(),
         }))
     }
 
@@ -315,7 +324,11 @@ impl<W: Wire> Shared<W> {
         for (_, waiter) in ended {
             waiter.settle(Err(CallError::Down(reason)));
         }
-        self.arm();
+        match &self.on_forgotten {
+            // Nothing is kept, so nothing is waited for: its listener closes the link.
+            Some(tell) if self.rules.outbox.age_max == Some(Duration::ZERO) => tell(),
+            _ => self.arm(),
+        }
     }
 
     /// The next frame for this connection, stamped; `None` when there is none, or another has its place.
