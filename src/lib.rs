@@ -4,6 +4,8 @@
 
 mod address;
 mod buffer;
+#[cfg(feature = "caviar")]
+pub mod caviar;
 mod client;
 mod clock;
 pub mod codec;

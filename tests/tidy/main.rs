@@ -60,6 +60,7 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["reactor", "sim"],
     &["client", "server", "udp"],
+    &["caviar"],
 ];
 
 /// Words that may stand in one place only, with the reason.
