@@ -269,8 +269,9 @@ impl CaviarClient {
 
 impl Shared {
     fn close(&self) {
-        self.link.close_after_flush();
+        // First the one that would dial again.
         self.handle.close_after_flush();
+        self.link.close_after_flush();
         let reactor = lock(&self.reactor).take();
         match reactor {
             Some(reactor) if thread_role::may_wait() => {

@@ -11,6 +11,7 @@
 mod bad_input;
 mod connects;
 mod pushes;
+mod python;
 mod raw;
 mod requests;
 mod sessions;
