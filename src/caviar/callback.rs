@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -59,6 +60,8 @@ pub(super) struct Callbacks {
     /// The client's own, so that there is always room for the one job that runs them.
     pool: Executor,
     queue: Mutex<Queue>,
+    /// Whether the program has closed the client: then that, and no broken connection, is why nobody answers.
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -74,7 +77,21 @@ impl Callbacks {
         Arc::new(Self {
             pool,
             queue: Mutex::default(),
+            closed: AtomicBool::new(false),
         })
+    }
+
+    /// The client is being closed.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Why there is no answer, as the program sees it.
+    pub(super) fn explain(&self, error: CallError) -> CallError {
+        match error {
+            CallError::Down(_) if self.closed.load(Ordering::Acquire) => CallError::Closed,
+            error => error,
+        }
     }
 
     /// Notes a callback to come; answers whether there is room for it.
@@ -168,6 +185,7 @@ impl<C: Callback> Waiting<C> {
         request: Bytes,
         outcome: Result<Message, CallError>,
     ) {
+        let outcome = outcome.map_err(|error| callbacks.explain(error));
         callbacks.call(Box::new(move || {
             let taken = lock(&self.0).take();
             if let Some(callback) = taken {

@@ -237,7 +237,9 @@ impl CaviarClient {
 
     fn ask(&self, kind: MessageType, body: Bytes) -> Result<Bytes, CaviarError> {
         let (link, question) = (&self.shared.link, self.question(kind, body));
-        let asked = ask_and_wait(link, question, self.timeout, self.resends, Asker::Client);
+        let asked = ask_and_wait(link, question, self.timeout, self.resends, |error| {
+            CaviarError::unanswered(Asker::Client, self.shared.callbacks.explain(error))
+        });
         asked.map_err(|error| self.shared.explain(error))
     }
 
@@ -269,6 +271,7 @@ impl CaviarClient {
 
 impl Shared {
     fn close(&self) {
+        self.callbacks.close();
         // First the one that would dial again.
         self.handle.close_after_flush();
         self.link.close_after_flush();

@@ -86,10 +86,6 @@ impl CaviarError {
         Self { kind, text, ..self }
     }
 
-    pub(super) fn closed() -> Self {
-        Self::new(CaviarErrorKind::Closed, "it is closed")
-    }
-
     /// Why a message was not taken.
     pub(super) fn refused(refused: SendError<Message>) -> Self {
         let text = refused.to_string();

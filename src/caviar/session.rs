@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::error::{Asker, CaviarError};
 use super::message::Message;
 use super::message_type::MessageType;
+use super::waiting::ask_and_wait;
 use super::wire::CaviarWire;
 use crate::address::Address;
 use crate::error::DuplicateLogin;
@@ -171,7 +172,9 @@ impl SessionContext {
         timeout: Duration,
     ) -> Result<Bytes, CaviarError> {
         let question = Message::new(MessageType::ServerMsgSendReq, body);
-        super::waiting::ask_and_wait(&self.link, question, timeout, false, Asker::Server)
+        ask_and_wait(&self.link, question, timeout, false, |error| {
+            CaviarError::unanswered(Asker::Server, error)
+        })
     }
 
     /// Takes a name for this session, for as long as it lives or until [`log_out`](Self::log_out): the ready-made

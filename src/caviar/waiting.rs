@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::error::{Asker, CaviarError, CaviarErrorKind};
+use super::error::{CaviarError, CaviarErrorKind};
 use super::message::Message;
 use super::wire::CaviarWire;
-use crate::link::Link;
+use crate::link::{CallError, Link};
 use crate::thread_role;
 
 /// Asks, and waits; with `again` the question goes over each new connection until it is answered.
@@ -17,7 +17,7 @@ pub(super) fn ask_and_wait(
     question: Message,
     timeout: Duration,
     again: bool,
-    asker: Asker,
+    unanswered: impl FnOnce(CallError) -> CaviarError,
 ) -> Result<Bytes, CaviarError> {
     thread_role::refuse_on_io_thread("wait for an answer")
         .map_err(|error| CaviarError::of(CaviarErrorKind::WouldDeadlock, &error))?;
@@ -34,7 +34,7 @@ pub(super) fn ask_and_wait(
     asked.map_err(CaviarError::refused)?;
     match told.recv() {
         Ok(Ok(answer)) => Ok(answer.body),
-        Ok(Err(error)) => Err(CaviarError::unanswered(asker, error)),
-        Err(_) => Err(CaviarError::closed()),
+        Ok(Err(error)) => Err(unanswered(error)),
+        Err(_) => Err(unanswered(CallError::Closed)),
     }
 }

@@ -291,7 +291,7 @@ impl World {
 
 /// Some messages are handled at once, and pass those that wait for their handlers.
 const fn is_answer(message: u32) -> bool {
-    message % 5 == 0
+    message.is_multiple_of(5)
 }
 
 fn every_seed(acknowledged: bool) {

@@ -223,9 +223,15 @@ fn a_close_tells_everybody_who_waits() {
     let done = move |outcome: Result<_, _>| tell.send(outcome).unwrap();
     client.send_async("never answered", done).unwrap();
     gate.wait();
+    let asking = thread::spawn({
+        let client = client.clone();
+        move || client.send_sync("nor this").unwrap_err()
+    });
+    eventually("both wait", || client.stats().calls == 2);
     client.close();
     let error = told.recv_timeout(PATIENCE).unwrap().unwrap_err();
     assert_eq!(error.kind(), CaviarErrorKind::Closed);
+    assert_eq!(asking.join().unwrap().kind(), CaviarErrorKind::Closed);
     gate.open();
 }
 
