@@ -32,6 +32,9 @@ type Stages =
     Arc<dyn Fn(PipelineBuilder<CaviarCodec>) -> PipelineBuilder<CaviarCodec> + Send + Sync>;
 
 /// A client to be: how it asks, who hears what its server says unasked, and when it comes back.
+///
+/// Threads: with a reactor of its own, an acceptor and one worker; and [`CAVIAR_CLIENT_THREADS`] of a pool, once there
+/// is something to call back. Cost: share a reactor among many clients, by [`on`](Self::on).
 #[must_use = "it does nothing before it connects"]
 pub struct CaviarClientBuilder {
     net: Option<Net>,

@@ -43,6 +43,10 @@ type Stages =
 /// # }
 /// ```
 /// Logins, a life of sessions, and who is told what: see [`ServerListener`].
+///
+/// Threads: the listener runs on a pool, so that a slow request holds up its own session only. Limit:
+/// [`LANE_MESSAGES_MAX`](crate::limits::LANE_MESSAGES_MAX) requests of a session wait, then it is not read;
+/// [`PEERS_MAX`](crate::limits::PEERS_MAX) sessions.
 #[must_use = "it serves once it is started"]
 pub struct CaviarServer {
     listener: Arc<dyn ServerListener>,
@@ -134,7 +138,8 @@ impl CaviarServer {
         self
     }
 
-    /// When a silent client has gone: after twice [`CAVIAR_PING_INTERVAL`] by default, 10 s.
+    /// When a silent client has gone: after twice [`CAVIAR_PING_INTERVAL`] by default, 10 s. What counts is whole
+    /// messages, so that a long body must have come in that time.
     pub fn heartbeat(mut self, rules: HeartbeatRules) -> Self {
         self.heartbeat = rules;
         self

@@ -1,6 +1,8 @@
 //! A client, as its server sees it, for as long as its connection lives.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +21,34 @@ use crate::sessions::{Session, Sessions};
 use crate::sync::lock;
 
 /// Who is logged in, by the name that the program gives.
-pub(super) type Users = Sessions<Arc<str>, Message>;
+pub(super) type Users = Sessions<Name, Message>;
+
+/// A name, and the session that has taken it; as a key the name alone counts.
+#[derive(Clone)]
+pub(super) struct Name {
+    text: Arc<str>,
+    pub(super) session: u64,
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.text
+    }
+}
 
 /// What a server keeps with each link.
 pub(super) struct Kept {
@@ -27,7 +56,7 @@ pub(super) struct Kept {
     remote: Address,
     local: Address,
     users: Users,
-    user: Mutex<Option<Session<Arc<str>, Message>>>,
+    user: Mutex<Option<Session<Name, Message>>>,
 }
 
 impl Kept {
@@ -186,15 +215,22 @@ impl SessionContext {
     ///
     /// # Errors
     ///
-    /// [`DuplicateLogin`] when another session has the name, and keeps it. Passed on by `?` in a listener, it
+    /// [`DuplicateLogin`] when another session has the name, and keeps it; this one keeps what it had. Passed on by `?` in a listener, it
     /// closes the session.
     pub fn log_in(&self, user: &str) -> Result<(), DuplicateLogin> {
         let Some(connection) = self.link.connection() else {
             return Ok(()); // Who has gone needs no name.
         };
-        self.kept.log_out();
-        let session = self.kept.users.login(user.into(), &connection)?;
-        *lock(&self.kept.user) = Some(session);
+        if self.user().as_deref() == Some(user) {
+            return Ok(());
+        }
+        let name = Name {
+            text: user.into(),
+            session: self.session_index(),
+        };
+        let taken = self.kept.users.login(name, &connection)?;
+        let old = lock(&self.kept.user).replace(taken);
+        drop(old);
         if !self.is_open() {
             self.kept.log_out();
         }
@@ -209,9 +245,9 @@ impl SessionContext {
     /// The name that it has taken.
     #[must_use]
     pub fn user(&self) -> Option<Arc<str>> {
-        lock(&self.kept.user)
-            .as_ref()
-            .map(|session| Arc::clone(session.user()))
+        let user = lock(&self.kept.user);
+        user.as_ref()
+            .map(|session| Arc::clone(&session.user().text))
     }
 
     /// Ends the session, once what was sent has left.

@@ -64,13 +64,8 @@ impl CaviarSessions {
     /// The session that has [taken](SessionContext::log_in) this name.
     #[must_use]
     pub fn of_user(&self, user: &str) -> Option<SessionContext> {
-        let (_, connection) = self.users.of_user(user).pop()?;
-        let has = |session: &SessionContext| {
-            session
-                .channel()
-                .is_some_and(|channel| channel.id() == connection.id())
-        };
-        self.all().into_iter().find(has)
+        let (login, _) = self.users.of_user(user).pop()?;
+        self.get(self.users.user(login)?.session)
     }
 
     /// Tells every client something (type 1015).

@@ -36,6 +36,14 @@ fn a_name_is_had_by_one_session_until_it_logs_out_or_ends() {
     assert_eq!(one.send_sync("who?").unwrap(), "ann");
     assert_eq!(other.login("ann").unwrap(), "taken");
     assert_eq!(other.send_sync("who?").unwrap(), "nobody");
+    assert_eq!(other.login("bob").unwrap(), "ok");
+    assert_eq!(one.login("bob").unwrap(), "taken");
+    assert_eq!(one.login("ann").unwrap(), "ok", "it has the name already");
+    assert_eq!(
+        one.send_sync("who?").unwrap(),
+        "ann",
+        "a refusal changes nothing"
+    );
     assert_eq!(one.logout("").unwrap(), "");
     assert_eq!(other.login("ann").unwrap(), "ok");
     let session = server.sessions().of_user("ann").unwrap();
