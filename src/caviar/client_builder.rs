@@ -166,14 +166,7 @@ impl CaviarClientBuilder {
     /// [`Config`](CaviarErrorKind::Config) for a setting that cannot work, and what the system refuses at once.
     pub fn start(self, to: impl IntoTarget) -> Result<CaviarClient, CaviarError> {
         let target = to.into_target().map_err(|error| failed(&error))?;
-        let (net, reactor) = match &self.net {
-            Some(net) => (net.clone(), None),
-            None => {
-                let reactor = Reactor::builder().workers(1).start();
-                let reactor = reactor.map_err(|error| failed(&error))?;
-                (reactor.net().clone(), Some(reactor))
-            }
-        };
+        let (net, reactor) = self.home()?;
         let pool = net.executor(CAVIAR_CLIENT_THREADS);
         let wire = CaviarWire::new(Role::Client, self.body_bytes_max);
         let dialer = LinkDialer::on(&net, wire, target.to_string())
@@ -205,6 +198,16 @@ impl CaviarClientBuilder {
             reactor: Mutex::new(reactor),
         };
         Ok(CaviarClient::new(Arc::new(shared), self.request_timeout))
+    }
+
+    /// The network it is on, and its own reactor where it has one.
+    fn home(&self) -> Result<(Net, Option<Reactor>), CaviarError> {
+        if let Some(net) = &self.net {
+            return Ok((net.clone(), None));
+        }
+        let reactor = Reactor::builder().workers(1).start();
+        let reactor = reactor.map_err(|error| failed(&error))?;
+        Ok((reactor.net().clone(), Some(reactor)))
     }
 
     fn rules(&self) -> LinkRules {

@@ -241,6 +241,22 @@ impl CaviarServer {
         net: &impl AsRef<Net>,
     ) -> Result<(Server<HasPipeline>, CaviarSessions), CaviarError> {
         let net = net.as_ref();
+        let stages = self.stages.clone();
+        let sessions = self.links(net)?;
+        let listener = sessions.listener.clone();
+        let server = Server::on(net).pipeline(move |peer| {
+            let pipeline = Pipeline::<Message, Message>::new(listener.codec());
+            let pipeline = match &stages {
+                Some(add) => add(pipeline),
+                None => pipeline,
+            };
+            listener.finish(peer.address, pipeline.stage("caviar.address", Signed))
+        });
+        Ok((server, sessions))
+    }
+
+    /// The end of each pipeline: the link engine, and the program's listener behind it.
+    fn links(self, net: &Net) -> Result<CaviarSessions, CaviarError> {
         let pool = self.pool.unwrap_or_else(|| net.executor(self.threads));
         let users: Users = Sessions::with(1, self.duplicate);
         let service = ServerService {
@@ -252,7 +268,7 @@ impl CaviarServer {
             concurrent: self.concurrent.then(|| pool.clone()),
         };
         let mut rules = LinkRules::listener();
-        rules.handshake = None;
+        rules.handshake = None; // a login is the program's affair
         rules.heartbeat = self.heartbeat;
         rules.outbox = self.outbox;
         let mut links = LinkListener::on(net, CaviarWire::new(Role::Server, self.body_bytes_max))
@@ -262,20 +278,7 @@ impl CaviarServer {
             links = links.peers_max(count);
         }
         let listener = links.serve_on(&pool, service).map_err(failed)?;
-        let sessions = CaviarSessions {
-            listener: listener.clone(),
-            users,
-        };
-        let stages = self.stages;
-        let server = Server::on(net).pipeline(move |peer| {
-            let pipeline = Pipeline::<Message, Message>::new(listener.codec());
-            let pipeline = match &stages {
-                Some(add) => add(pipeline),
-                None => pipeline,
-            };
-            listener.finish(peer.address, pipeline.stage("caviar.address", Signed))
-        });
-        Ok((server, sessions))
+        Ok(CaviarSessions { listener, users })
     }
 }
 

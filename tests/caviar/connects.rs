@@ -12,7 +12,7 @@ use netwheel::{Backoff, ClientState, Clock, ClosedCause, Reactor};
 use socket2::{Domain, Socket as Socket2, Type};
 
 use crate::raw::{Raw, Socket};
-use crate::util::{A_WHILE, Gate, PATIENCE, any_port, eventually, reset};
+use crate::util::{A_WHILE, Baseline, Gate, PATIENCE, any_port, eventually, is_alone, reset};
 use crate::{builder, connect, echo, heard, serve, start, until};
 
 fn closed_port() -> SocketAddr {
@@ -283,4 +283,45 @@ fn a_wait_on_an_io_thread_is_refused_instead_of_waiting_for_ever() {
     let kinds = told.recv_timeout(PATIENCE).unwrap();
     assert_eq!(kinds, [CaviarErrorKind::WouldDeadlock; 2]);
     client.close();
+}
+
+/// Handles, buffers, tables and threads: S2.15.
+#[test]
+fn clients_and_servers_leave_nothing_behind() {
+    if !is_alone("connects::clients_and_servers_leave_nothing_behind") {
+        return;
+    }
+    let baseline = Baseline::now();
+    for _ in 0..5 {
+        let server = serve(echo);
+        let (builder, states) = heard(builder());
+        let client = builder.connect(server.address()).unwrap();
+        for _ in 0..5 {
+            assert_eq!(client.resending().send_sync("?").unwrap(), "?");
+            for session in server.sessions().all() {
+                session.close();
+            }
+            until(&states, |state| matches!(state, ClientState::Down(_)));
+        }
+        assert_eq!(client.resending().send_sync("last").unwrap(), "last");
+        client.close();
+        assert_eq!(client.stats().calls, 0);
+        drop(client);
+        server.shutdown(PATIENCE);
+    }
+    baseline.is_back_after("five servers and clients");
+}
+
+#[test]
+fn a_refused_connect_leaves_nothing_behind() {
+    if !is_alone("connects::a_refused_connect_leaves_nothing_behind") {
+        return;
+    }
+    let baseline = Baseline::now();
+    let address = closed_port();
+    for _ in 0..20 {
+        let refused = builder().connect(address).unwrap_err();
+        assert_eq!(refused.kind(), CaviarErrorKind::ClientConnectFail);
+    }
+    baseline.is_back_after("twenty refused connects");
 }
