@@ -91,7 +91,7 @@ impl Wire for CaviarWire {
         self.ping()
     }
 
-    /// Sent to nobody but whom there is no room for.
+    /// Never sent: who is not let in is told so by the close.
     fn reply(&self, _: &Reply) -> Message {
         self.ping()
     }

@@ -2,13 +2,17 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use netwheel::caviar::{CaviarServer, RequestContext, SessionContext};
+use netwheel::caviar::{CaviarServer, Message, MessageType, RequestContext, SessionContext};
+use netwheel::{Context, Executor, Flow, Result, Stage};
 
 use crate::raw::{PING, PONG, Raw, SYNC, Socket, hex};
 use crate::util::{PATIENCE, any_port, read};
 use crate::{builder, echo, serve, start};
+
+type Cx<'a> = Context<'a, Message, Message>;
 
 /// Scenario 30.
 #[test]
@@ -166,4 +170,57 @@ fn a_server_shuts_down_with_its_answers_sent() {
     assert_eq!(report.aborted, 0);
     assert!(socket.try_receive().is_none());
     assert!(std::net::TcpStream::connect(address).is_err());
+}
+
+/// Counts what passes, and sees it as it stands on the wire.
+struct Tap(Arc<Mutex<Vec<(MessageType, i64)>>>);
+
+impl Stage<Message, Message> for Tap {
+    fn on_inbound(&mut self, _: &mut Cx<'_>, message: &mut Message) -> Result<Flow> {
+        self.0.lock().unwrap().push((message.kind, message.address));
+        Ok(Flow::Next)
+    }
+
+    fn on_outbound(&mut self, _: &mut Cx<'_>, message: &mut Message) -> Result<Flow> {
+        self.0.lock().unwrap().push((message.kind, message.address));
+        Ok(Flow::Next)
+    }
+}
+
+#[test]
+fn stages_of_the_program_see_messages_as_they_stand_on_the_wire() {
+    let [here, there] = [(); 2].map(|()| Arc::<Mutex<Vec<_>>>::default());
+    let [tap_here, tap_there] = [here.clone(), there.clone()];
+    let pool = Executor::new(2);
+    let server = CaviarServer::new(echo)
+        .pool(&pool)
+        .stages(move |pipeline| pipeline.stage("tap", Tap(tap_there.clone())));
+    let server = start(server);
+    let client = builder()
+        .stages(move |pipeline| pipeline.stage("tap", Tap(tap_here.clone())))
+        .connect(server.address())
+        .unwrap();
+    assert_eq!(client.send_sync("?").unwrap(), "?");
+    let address = 0x7f00_0001;
+    let seen = [
+        (MessageType::ClientMsgSendReq, address),
+        (MessageType::ClientMsgSendResp, address),
+    ];
+    assert_eq!(*here.lock().unwrap(), seen);
+    assert_eq!(*there.lock().unwrap(), seen);
+}
+
+#[cfg(unix)]
+#[test]
+fn many_clients_share_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("netwheel-caviar-{}", std::process::id()));
+    let place = format!("unix:{}", path.display());
+    let server = CaviarServer::new(echo).workers(1).listen(&place).unwrap();
+    let server = server.start().unwrap();
+    let clients = [(); 3].map(|()| builder().connect(&place).unwrap());
+    for client in &clients {
+        assert_eq!(client.send_sync("?").unwrap(), "?");
+    }
+    assert_eq!(server.sessions().online(), 3);
+    server.shutdown(PATIENCE);
 }
