@@ -13,7 +13,8 @@ use crate::link::Link;
 /// A request of the other side, with all that its answer needs.
 ///
 /// It may be kept and answered later, by any thread, and is answered at most once: [`respond`](Self::respond)
-/// takes it. Dropped unanswered, it times out on the other side.
+/// takes it. Dropped unanswered, it times out on the other side. Who is told of the answer there is that side's
+/// affair: whoever waits, or a [`Callback`](super::Callback).
 ///
 /// Threads: any. Cost: a count, and the body is shared.
 #[must_use = "whoever asked waits for the answer"]
