@@ -6,6 +6,8 @@ mod address;
 #[cfg(feature = "admin")]
 pub mod admin;
 mod buffer;
+#[cfg(feature = "caviar")]
+pub mod caviar;
 mod client;
 mod clock;
 pub mod codec;

@@ -150,6 +150,20 @@ pub const NODE_ID_BYTES_MAX: usize = 255;
 pub const CHALLENGE_BYTES: usize = 32;
 /// Peers that a listener remembers, those included that are away: one more is not let in.
 pub const PEERS_MAX: usize = 65_536;
+/// The longest body of a Caviar message (S2.11).
+pub const CAVIAR_BODY_BYTES_MAX: usize = MIB;
+/// Time for a Caviar client's connect, and for the answer to each of its requests (S2.1).
+pub const CAVIAR_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which a Caviar client that has lost its server dials again (S2.13).
+pub const CAVIAR_RECONNECT_INTERVAL: Duration = Duration::from_secs(2);
+/// Silence after which a Caviar client pings, and a heartbeat counts as missed (S2.14).
+pub const CAVIAR_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Heartbeats of a client in a row whose absence makes a Caviar server close: 10 s in all (S2.14).
+pub const CAVIAR_PINGS_MISSED_MAX: u32 = 2;
+/// Threads of a Caviar client for its callbacks and its listener: one for each.
+pub const CAVIAR_CLIENT_THREADS: usize = 2;
+/// Time for what a Caviar client has sent to leave when it closes.
+pub const CAVIAR_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Length of a turn that is worth a warning: all connections of the worker wait for its end (Seastar, Envoy).
 pub const TURN_WARN: Duration = Duration::from_millis(100);
 /// Length of a turn that is an error: peers have noticed.

@@ -21,6 +21,8 @@ pub type Target = fn(&[u8]);
 
 /// Every target that the features allow, by the name of its folder of seeds.
 pub const TARGETS: &[(&str, Target)] = &[
+    #[cfg(feature = "caviar")]
+    ("caviar", caviar),
     ("connection", connection),
     ("delimiter", delimiter),
     ("fixed_length", fixed_length),
@@ -185,6 +187,55 @@ pub struct Proto {
 #[cfg(feature = "protobuf")]
 pub fn protobuf(data: &[u8]) {
     check_body(&mut netwheel::codec::Protobuf::<Proto, Proto>::new(), data);
+}
+
+/// Settings: the longest body; 0 and what is above 127 mean the longest that a length can tell.
+#[cfg(feature = "caviar")]
+pub fn caviar(data: &[u8]) {
+    use netwheel::caviar::{CaviarCodec, Message};
+
+    let Some((&choice, stream)) = data.split_first() else {
+        return;
+    };
+    let body_bytes_max = match choice {
+        0 | 128.. => usize::MAX,
+        few => usize::from(few),
+    };
+    let codec = || CaviarCodec::new().body_bytes_max(body_bytes_max);
+    // However the stream is cut; each message is then what it was when it has gone out and come in again.
+    let decode = |piece: usize| {
+        let (mut codec, mut input) = (codec(), BytesMut::new());
+        let mut messages: Vec<Message> = Vec::new();
+        for bytes in stream.chunks(piece) {
+            input.extend_from_slice(bytes);
+            loop {
+                match codec.decode(&mut input) {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(_) => return (messages, true),
+                }
+            }
+        }
+        (messages, false)
+    };
+    let whole = decode(usize::MAX);
+    assert_eq!(decode(1), whole);
+    for message in whole.0 {
+        assert!(message.body.len() <= body_bytes_max);
+        let mut output = Output::new();
+        codec()
+            .encode(message.clone(), &mut output)
+            .expect("what was decoded can be sent");
+        let mut sent = BytesMut::from(&output.tail()[..]);
+        // Long bodies are shared, and stand behind.
+        if sent.len() < output.len() {
+            sent.extend_from_slice(&message.body);
+        }
+        let again = codec()
+            .decode(&mut sent)
+            .expect("what was sent is a message");
+        assert_eq!(again.expect("a whole one"), message);
+    }
 }
 
 fn policy(skip: bool) -> OnFrameError {

@@ -31,11 +31,14 @@ impl<W: Wire> Shared<W> {
     }
 
     /// A connection has ended.
-    pub(super) fn detach(self: &Arc<Self>, number: u64, now: Instant, reason: CloseReason) {
+    ///
+    /// Answers whether the link is to [`be_forgotten`](Self::be_forgotten) now: its listener keeps nothing for peers
+    /// that are away.
+    pub(super) fn detach(self: &Arc<Self>, number: u64, now: Instant, reason: CloseReason) -> bool {
         let (old, ended, closing) = {
             let mut state = lock(&self.state);
             if state.outbox.link() != number {
-                return;
+                return false;
             }
             state.outbox.end_link(number, now);
             state.parted = Some(now);
@@ -53,7 +56,19 @@ impl<W: Wire> Shared<W> {
         if closing {
             self.close();
         }
-        self.arm();
+        let keeps_nothing = self.rules.outbox.age_max == Some(Duration::ZERO);
+        let forgotten = keeps_nothing && self.on_forgotten.is_some();
+        if !forgotten {
+            self.arm();
+        }
+        forgotten
+    }
+
+    /// Its listener forgets it, and closes it, once its peer has left its place.
+    pub(super) fn be_forgotten(&self) {
+        if let Some(tell) = &self.on_forgotten {
+            tell();
+        }
     }
 
     /// The next frame for this connection, stamped; `None` when there is none, or another has its place.

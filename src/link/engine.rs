@@ -387,7 +387,11 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
             return;
         };
         info!(target: "netwheel::link", "{} {}: down, peer={}, {reason}", cx.id(), cx.peer(), up.shared.name);
-        up.shared.detach(up.number, cx.now(), reason);
+        if up.shared.detach(up.number, cx.now(), reason) {
+            // Who is still logged in is not forgotten.
+            self.side.leave();
+            up.shared.be_forgotten();
+        }
         if let Some(link) = self.seat.get() {
             self.service.on_down(link, reason);
         }

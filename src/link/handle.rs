@@ -1,5 +1,7 @@
 //! A link, as seen from any thread.
 
+#[cfg(feature = "caviar")]
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -141,6 +143,18 @@ impl<W: Wire> Link<W> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Keeps a protocol's own state with the link, for all its connections; the first one stays.
+    #[cfg(feature = "caviar")]
+    pub(crate) fn keep(&self, companion: Arc<dyn Any + Send + Sync>) {
+        let _ = self.0.companion.set(companion);
+    }
+
+    /// The state that a protocol keeps with the link.
+    #[cfg(feature = "caviar")]
+    pub(crate) fn kept<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.0.companion.get()?).downcast().ok()
     }
 
     /// What it has counted.

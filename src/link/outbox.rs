@@ -42,7 +42,8 @@ impl OutboxRules {
         self
     }
 
-    /// How long messages are kept once the link has broken; `None` keeps them for as long as there is room.
+    /// How long messages are kept once the link has broken; `None` keeps them for as long as there is room. With
+    /// zero a listener forgets its peer with the connection, and the link closes.
     #[must_use]
     pub const fn age_max(mut self, time: Option<Duration>) -> Self {
         self.age_max = time;

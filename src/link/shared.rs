@@ -6,6 +6,10 @@
 //! come over the next connection meanwhile, waits for the outcome. `state` is held for a few instructions: no code
 //! of the program runs under it, no task of the network is made or dropped, and no handle of a connection.
 
+#[cfg(feature = "caviar")]
+use std::any::Any;
+#[cfg(feature = "caviar")]
+use std::sync::OnceLock;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -41,6 +45,9 @@ pub(super) struct Shared<W: Wire> {
     closer: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Told, with no lock held, when nothing was heard of the other side for as long as its messages are kept.
     pub(super) on_forgotten: Option<Box<dyn Fn() + Send + Sync>>,
+    /// What a protocol keeps with the link.
+    #[cfg(feature = "caviar")]
+    pub(super) companion: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What is behind the lock.
@@ -124,6 +131,8 @@ impl<W: Wire> Shared<W> {
             changed: Condvar::new(),
             closer: Mutex::default(),
             on_forgotten,
+            #[cfg(feature = "caviar")]
+            companion: OnceLock::new(),
         }))
     }
 

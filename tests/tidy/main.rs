@@ -69,7 +69,7 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["reactor", "sim"],
     &["client", "server", "udp"],
-    &["admin", "stack"],
+    &["admin", "caviar", "stack"],
 ];
 
 /// Words that may stand in one place only, with the reason.
