@@ -55,7 +55,7 @@ impl CaviarSessions {
             .collect()
     }
 
-    /// Sessions at this moment.
+    /// Sessions at this moment, those included whose listener has yet to be told of them.
     #[must_use]
     pub fn online(&self) -> usize {
         self.listener.online()

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use netwheel::Result;
 use netwheel::caviar::{
-    CaviarErrorKind, CaviarServer, ClientListener, MessageType, RequestContext, SessionContext,
+    CaviarErrorKind, CaviarServer, ClientListener, MessageType, RequestContext,
+    RunningCaviarServer, SessionContext,
 };
 
 use crate::raw::{Raw, SYNC, Socket};
@@ -23,7 +24,7 @@ fn a_push_reaches_one_and_a_broadcast_each_of_a_hundred_once() {
         socket.send(&Raw::new(SYNC, 1, b"here"));
         assert_eq!(socket.receive().body, b"here");
     }
-    eventually("all are there", || server.sessions().online() == 100);
+    eventually("all are there", || server.sessions().all().len() == 100);
     let to = sockets[42].0.local_addr().unwrap();
     for session in server.sessions().all() {
         indices.push(session.session_index());
@@ -79,6 +80,16 @@ fn a_client_hears_pushes_in_order_on_its_pool() {
     }
 }
 
+/// The one session there is, once it is open.
+fn only_session(server: &RunningCaviarServer) -> SessionContext {
+    let mut found = None;
+    eventually("it is there", || {
+        found = server.sessions().all().pop();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
 /// Answers what asks for an answer.
 struct Polite;
 
@@ -100,8 +111,7 @@ fn a_server_asks_a_client_and_gets_its_answer_or_a_timeout() {
         .listener(Polite)
         .connect(server.address())
         .unwrap();
-    eventually("it is there", || server.sessions().online() == 1);
-    let session = server.sessions().all().pop().unwrap();
+    let session = only_session(&server);
     let asked = session.ask_and_wait("who are you?", PATIENCE).unwrap();
     assert_eq!(asked, "true 0");
     let (tell, told) = channel();
@@ -119,8 +129,7 @@ fn a_server_asks_a_client_and_gets_its_answer_or_a_timeout() {
 fn a_servers_request_on_the_wire_is_1013_and_its_answer_2013() {
     let server = serve(echo);
     let socket = Socket::dial(server.address());
-    eventually("it is there", || server.sessions().online() == 1);
-    let session = server.sessions().all().pop().unwrap();
+    let session = only_session(&server);
     let asking = std::thread::spawn(move || session.ask_and_wait("?", PATIENCE));
     let question = socket.receive();
     assert_eq!((question.kind, &question.body[..]), (1013, &b"?"[..]));
@@ -156,8 +165,7 @@ fn a_session_that_has_ended_takes_nothing_and_is_forgotten() {
 fn a_client_that_does_not_read_costs_no_more_than_its_outbox() {
     let server = start(CaviarServer::new(echo).outbox_max(100, 1 << 20));
     let socket = Socket::dial(server.address());
-    eventually("it is there", || server.sessions().online() == 1);
-    let session = server.sessions().all().pop().unwrap();
+    let session = only_session(&server);
     let body = Bytes::from(vec![7; 100_000]);
     let mut sent = 0;
     let full = loop {
