@@ -1,7 +1,7 @@
 //! The private protocol stack: long links between nodes that log in, keep themselves alive, come back, and keep what
 //! could not leave (feature `stack`).
 //!
-//! Begin with [`Node`]. What is promised of messages is said [here](crate::link#what-is-promised).
+//! Begin with the [`guide`], or with [`Node`]. What is promised of messages is said [here](crate::link#what-is-promised).
 //!
 //! # The wire
 //!
@@ -57,6 +57,9 @@ mod node;
 #[cfg(test)]
 mod tests;
 mod wire;
+
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 
 pub use access::{Access, AccessList};
 pub use codec::{FrameLimits, Profile, StackCodec};
