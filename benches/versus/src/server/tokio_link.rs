@@ -68,7 +68,7 @@ impl LinkCodec {
         let frames = LengthDelimitedCodec::builder()
             .length_field_offset(4)
             .length_field_length(4)
-            .length_adjustment(-8)
+            // The length counts the head, and the head is kept.
             .num_skip(0)
             .max_frame_length(FRAME_BYTES_MAX)
             .new_codec();
