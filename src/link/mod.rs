@@ -74,6 +74,7 @@ mod heartbeat;
 mod identity;
 mod ids;
 mod intake;
+mod keeping;
 mod listener;
 mod login;
 mod outbox;
@@ -84,6 +85,8 @@ mod rules;
 mod service;
 mod shared;
 mod spool;
+#[cfg(feature = "spool")]
+mod spool_file;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -104,6 +107,8 @@ pub use outbox::OutboxRules;
 pub use position::Position;
 pub use rules::LinkRules;
 pub use service::Service;
-pub use spool::{Cursor, Spool, Spooled};
+pub use spool::{Cursor, Kept, Progress, Spool, Spooled};
+#[cfg(feature = "spool")]
+pub use spool_file::{FileCursor, FileSpool, SpoolFile, SpoolFileBuilder};
 pub use stats::LinkStats;
 pub use wire::{Kind, Stamp, Wire};
