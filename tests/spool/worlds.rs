@@ -22,17 +22,23 @@ const MESSAGES: u32 = 80;
 
 /// The receiver's database: effects, and how far they go, changed in one step.
 #[derive(Clone, Default)]
-struct Effects(Arc<Mutex<(Vec<u32>, BTreeMap<String, Position>)>>);
+struct Effects(Arc<Mutex<Tables>>);
+
+#[derive(Default)]
+struct Tables {
+    numbers: Vec<u32>,
+    positions: BTreeMap<String, Position>,
+}
 
 impl Cursor for Effects {
     fn load(&self, peer: &str) -> Result<Option<Position>, Error> {
-        Ok(self.0.lock().unwrap().1.get(peer).copied())
+        Ok(self.0.lock().unwrap().positions.get(peer).copied())
     }
 }
 
 impl Effects {
     fn numbers(&self) -> Vec<u32> {
-        self.0.lock().unwrap().0.clone()
+        self.0.lock().unwrap().numbers.clone()
     }
 }
 
@@ -50,9 +56,10 @@ fn receiver(world: &World, effects: &Effects, keeps: bool) -> LinkListener<Stack
     let service = move |link: &Link<StackWire>, message: Message| {
         let number = String::from_utf8_lossy(message.body()).parse()?;
         let position = StackWire::default().stamp_of(&message)?.position;
-        let mut database = database.0.lock().unwrap();
-        database.0.push(number);
-        database.1.insert(link.name().to_owned(), position.unwrap());
+        let mut tables = database.0.lock().unwrap();
+        tables.numbers.push(number);
+        let peer = link.name().to_owned();
+        tables.positions.insert(peer, position.unwrap());
         Ok(())
     };
     let listener =
@@ -162,7 +169,7 @@ impl<'a> Scene<'a> {
         self.sender = Some(Sender::start(self.world, &self.disk));
     }
 
-    fn kill_receiver(&mut self) {
+    fn kill_receiver(&self) {
         let next = receiver(self.world, &self.effects, self.keeps_cursor);
         let dead = std::mem::replace(&mut *self.current.lock().unwrap(), next);
         for (_, link) in dead.links() {
@@ -236,7 +243,7 @@ fn without_a_cursor_nothing_is_lost_and_some_come_again_in_order() {
             assert!(once.contains(number), "{number} was accepted: {handled:?}");
         }
         // Whatever comes for the first time comes in order.
-        let mut first = handled.clone();
+        let mut first = handled;
         let mut newest = None;
         first.retain(|number| {
             let new = newest.is_none_or(|newest| *number > newest);

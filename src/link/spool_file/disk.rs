@@ -90,7 +90,7 @@ impl Disk {
         Err(Error::new(ErrorKind::Config, text))
     }
 
-    fn format(&self) -> Result<u64, redb::Error> {
+    fn format(&self) -> Result<u64, Fault> {
         let transaction = self.database.begin_write()?;
         let version = {
             let mut format = transaction.open_table(FORMAT)?;
@@ -115,7 +115,7 @@ impl Disk {
             .map_err(|error| explain(&self.path, "read", error))
     }
 
-    fn read_all(&self) -> Result<(BTreeMap<String, Stored>, Cursors), redb::Error> {
+    fn read_all(&self) -> Result<(BTreeMap<String, Stored>, Cursors), Fault> {
         let transaction = self.database.begin_read()?;
         let mut links = BTreeMap::new();
         for entry in transaction.open_table(LINKS)?.iter()? {
@@ -132,7 +132,7 @@ impl Disk {
         Ok((links, cursors))
     }
 
-    fn read_link(&self, name: &str) -> Result<Stored, redb::Error> {
+    fn read_link(&self, name: &str) -> Result<Stored, Fault> {
         let transaction = self.database.begin_read()?;
         let known = transaction.open_table(LINKS)?.get(name)?;
         let (epoch, next) = known.map_or((0, 1), |value| value.value());
@@ -161,7 +161,7 @@ impl Disk {
             .map_err(|error| explain(&self.path, "write", error))
     }
 
-    fn write(&self, batch: &Batch) -> Result<(), redb::Error> {
+    fn write(&self, batch: &Batch) -> Result<(), Fault> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate);
         {
@@ -213,10 +213,19 @@ fn keep_name(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whatever redb may say; boxed, since it is large.
+struct Fault(Box<redb::Error>);
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
+
 /// An error of the file in words that say what to do.
-fn explain(path: &Path, doing: &str, error: impl Into<redb::Error>) -> Error {
+fn explain(path: &Path, doing: &str, fault: impl Into<Fault>) -> Error {
     let path = path.display();
-    match error.into() {
+    match *fault.into().0 {
         redb::Error::DatabaseAlreadyOpen => Error::new(
             ErrorKind::Misuse,
             format!(

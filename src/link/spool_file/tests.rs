@@ -1,4 +1,5 @@
 //! The file on a disk that loses power, fills up, and fails, against a model.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::io;
 use std::sync::mpsc::{Receiver, channel};
