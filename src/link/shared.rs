@@ -4,7 +4,8 @@
 //!
 //! `turn`, then `state`. `turn` is held while a handler runs an acknowledged message, so that its repeat, which has
 //! come over the next connection meanwhile, waits for the outcome. `state` is held for a few instructions: no code
-//! of the program runs under it, no task of the network is made or dropped, and no handle of a connection.
+//! of the program runs under it but a spool, which must not wait; no task of the network is made or dropped, and no
+//! handle of a connection.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;

@@ -6,6 +6,7 @@ mod util;
 
 mod crash;
 mod files;
+mod keeping;
 mod memory;
 mod nodes;
 mod worlds;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use netwheel::Error;
 use netwheel::link::{Kept, Progress, Spool, Spooled};
 use netwheel::stack::Message;
+use netwheel::{Error, ErrorKind};
 
 #[derive(Clone, Default)]
 pub(crate) struct MemoryDisk(Arc<Mutex<Disk>>);
@@ -39,6 +39,17 @@ impl MemoryDisk {
         }
     }
 
+    /// Breaks: what waits is lost, and nothing more is taken.
+    pub(crate) fn fail(&self) {
+        let progress = {
+            let mut disk = self.0.lock().unwrap();
+            disk.process += 1;
+            disk.writing.clear();
+            disk.progress.take()
+        };
+        progress.unwrap().failed(broken());
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.0.lock().unwrap().writing.is_empty()
     }
@@ -54,6 +65,10 @@ impl MemoryDisk {
             process: disk.process,
         }
     }
+}
+
+fn broken() -> Error {
+    Error::new(ErrorKind::Io, "the disk is broken")
 }
 
 pub(crate) struct MemorySpool {
@@ -78,9 +93,10 @@ impl Spool<Message> for MemorySpool {
 
     fn append(&mut self, seq: u64, message: &Message) -> Result<Kept, Error> {
         let mut disk = self.disk.0.lock().unwrap();
-        if disk.process == self.process {
-            disk.writing.push((seq, message.clone()));
+        if disk.process != self.process {
+            return Err(broken());
         }
+        disk.writing.push((seq, message.clone()));
         Ok(Kept::Writing)
     }
 

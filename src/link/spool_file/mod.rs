@@ -105,7 +105,8 @@ impl SpoolFileBuilder {
 ///
 /// One file serves all links of a program: [`spool`](Self::spool) is what one link owes, [`cursor`](Self::cursor)
 /// where all links of one listener or dialer have got to. A clone is the same file; it is closed with the last of
-/// them, its spools and its cursors.
+/// them, its spools and its cursors. On an I/O thread that is not waited for: to open it again in the same process,
+/// drop a clone last, on another thread.
 ///
 /// ```
 /// use netwheel::link::SpoolFile;

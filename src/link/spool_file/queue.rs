@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use super::disk::{Cursors, Disk};
@@ -109,6 +110,7 @@ pub(super) struct Queue {
     progress: Condvar,
     /// `None` once the file is closed.
     disk: Mutex<Option<Disk>>,
+    thread: OnceLock<ThreadId>,
 }
 
 impl Queue {
@@ -120,6 +122,7 @@ impl Queue {
             work: Condvar::new(),
             progress: Condvar::new(),
             disk: Mutex::new(Some(disk)),
+            thread: OnceLock::new(),
         }
     }
 
@@ -185,6 +188,10 @@ impl Queue {
 
     /// Waits until all that was handed over before is on the disk.
     pub(super) fn flush(&self) -> Result<(), Error> {
+        if self.thread.get() == Some(&thread::current().id()) {
+            let text = format!("spool {}: its own thread cannot wait for it", self.path);
+            return Err(Error::new(ErrorKind::Misuse, text));
+        }
         let mut state = self.lock();
         // What waits now goes with the batch after the one that is being written.
         let until = state.begun + u64::from(!state.batch.is_empty());
@@ -216,6 +223,7 @@ impl Queue {
 
     /// The thread.
     pub(super) fn run(&self) {
+        self.thread.get_or_init(|| thread::current().id());
         while let Some(batch) = self.next_batch() {
             let written = match &*lock(&self.disk) {
                 Some(disk) => contain(|| disk.commit(&batch)).unwrap_or_else(|_| {
