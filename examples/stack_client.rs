@@ -5,7 +5,8 @@
 //! ```
 //! Each line is a question; its answer is printed when it comes. A line that begins with `!` wants no answer. Stop
 //! the server, type, start it again: what was kept arrives, in order. With `--calls N` it asks N questions as fast
-//! as it can, checks every answer, and ends.
+//! as it can, checks every answer, and ends. With the feature `spool` too, `--node NAME --spool FILE` keeps what is typed
+//! over its own restarts: type `!later` while no server runs, kill it, start the server, and start it again.
 
 mod support;
 
@@ -54,6 +55,12 @@ struct Flags {
     /// Keeps messages until they are acknowledged; the server must do so too
     #[arg(long)]
     acknowledged: bool,
+
+    /// Keeps messages in this file until they are acknowledged, over restarts; needs --node, by which the server knows
+    /// this node again
+    #[cfg(feature = "spool")]
+    #[arg(long, value_name = "FILE", requires = "node")]
+    spool: Option<std::path::PathBuf>,
 
     /// Frames as the code of the book has them; the server must have them too
     #[arg(long)]
@@ -116,11 +123,21 @@ fn run(flags: &Flags) -> Outcome {
     if let Some(secret) = &flags.secret {
         builder = builder.credentials(SharedSecret::new(secret.clone()));
     }
+    #[cfg(feature = "spool")]
+    if let Some(path) = &flags.spool {
+        builder = builder
+            .outbox(OutboxRules::default().acknowledged(true))
+            .spool_file(&netwheel::link::SpoolFile::open(path)?);
+    }
     let node = builder.serve(Show)?;
     for at in &flags.connect {
         node.know("server", at)?;
     }
     let link = node.get_or_connect("server")?;
+    let owed = link.stats().kept;
+    if owed > 0 {
+        support::say(format_args!("owed from before: {owed}"));
+    }
     let timeout = Duration::from_millis(flags.timeout);
     let outcome = match flags.calls {
         0 => talk(&link, timeout),
@@ -149,7 +166,9 @@ fn talk(link: &StackLink, timeout: Duration) -> Outcome {
 
 fn say(link: &StackLink, line: &str, timeout: Duration) {
     let sent = match line.strip_prefix('!') {
-        Some(text) => link.send(Message::one_way(text.to_owned())),
+        Some(text) => link
+            .send(Message::one_way(text.to_owned()))
+            .map(|()| support::say("accepted")),
         None => link.call(
             Message::request(line.to_owned()),
             timeout,

@@ -127,6 +127,18 @@ pub const OUTBOX_MESSAGES_MAX: usize = 1024;
 pub const OUTBOX_BYTES_MAX: usize = 8 * MIB;
 /// Time that unacknowledged messages are kept (S1.11).
 pub const OUTBOX_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Bytes of messages in one spool file, over all its links: a disk is shared with others.
+pub const SPOOL_BYTES_MAX: usize = 1024 * MIB;
+/// Messages that wait for the disk of a spool file, besides those that are being written: one commit takes them all,
+/// and a disk that does not keep up shows at once.
+pub const SPOOL_WAITING_MAX: usize = 4096;
+/// Bytes of messages that wait for the disk of a spool file; a larger one waits alone.
+pub const SPOOL_WAITING_BYTES_MAX: usize = 8 * MIB;
+/// Links in one spool file, and cursors: as many as the peers of a listener.
+pub const SPOOL_NAMES_MAX: usize = PEERS_MAX;
+/// Time that cursors and acknowledged messages wait for a message to be written with: an fsync of their own would
+/// cost more than the repeats they spare.
+pub const SPOOL_DELAY: Duration = Duration::from_millis(50);
 /// Bytes of one frame of the stack, its header included (S1.1).
 pub const STACK_FRAME_BYTES_MAX: usize = MIB;
 /// Attachments of one frame of the stack: headers, not a data format.

@@ -106,7 +106,8 @@ impl CaviarError {
             (CallError::TimedOut, Asker::Client) => CaviarErrorKind::ClientReqTimeout,
             (CallError::TimedOut, Asker::Server) => CaviarErrorKind::ServerReqTimeout,
             (CallError::Down(_), _) => CaviarErrorKind::LinkDown,
-            (CallError::Closed, _) => CaviarErrorKind::Closed,
+            // Links of Caviar have no spool that could fail to keep something.
+            (CallError::Closed | CallError::Unkept, _) => CaviarErrorKind::Closed,
         };
         Self::new(kind, error.to_string())
     }

@@ -18,6 +18,8 @@ pub enum CallError {
     Down(CloseReason),
     /// The link was closed, by this program or with its network.
     Closed,
+    /// The spool could not keep the question, which was not asked; the log says why.
+    Unkept,
 }
 
 impl fmt::Display for CallError {
@@ -26,6 +28,7 @@ impl fmt::Display for CallError {
             Self::TimedOut => f.write_str("no answer came in time"),
             Self::Down(reason) => write!(f, "the link broke before the answer: {reason}"),
             Self::Closed => f.write_str("the link is closed"),
+            Self::Unkept => f.write_str("the spool could not keep the question"),
         }
     }
 }

@@ -25,14 +25,35 @@ use crate::thread_role;
 pub struct Link<W: Wire>(pub(super) Arc<Shared<W>>);
 
 impl<W: Wire> Link<W> {
-    /// Sends a message, now or once there is a connection; never blocks.
+    /// Sends a message, now or once there is a connection.
+    ///
+    /// Never blocks, unless the link has a spool that writes to a disk: then it returns once the message is safe
+    /// there. [`send_then`](Self::send_then) does not wait.
     ///
     /// # Errors
     ///
-    /// [`SendError::Full`] at the outbox's bounds, [`SendError::Closed`] once the link is closed,
-    /// [`SendError::Unsendable`] for what the protocol cannot carry. All of them give the message back.
+    /// [`SendError::Full`] at the outbox's bounds, or the spool's; [`SendError::Closed`] once the link is closed;
+    /// [`SendError::Unsendable`] for what the protocol cannot carry or the spool could not keep, and on an I/O
+    /// thread that would have to wait for the disk. All of them give the message back.
     pub fn send(&self, message: W::Frame) -> Result<(), SendError<W::Frame>> {
         self.0.send(message)
+    }
+
+    /// Sends a message without waiting for the spool; `done` is called exactly once, when the message is safe there
+    /// or never will be.
+    ///
+    /// Without a spool it is called before this returns. Else it runs on a thread of the spool, and must not block.
+    /// Messages of one thread keep their order, whichever way they are sent.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send); `done` is then dropped uncalled.
+    pub fn send_then(
+        &self,
+        message: W::Frame,
+        done: impl FnOnce(Result<(), Error>) + Send + 'static,
+    ) -> Result<(), SendError<W::Frame>> {
+        self.0.send_then(message, Box::new(done))
     }
 
     /// Asks a question; `done` is called exactly once: with the answer, or with why there is none.

@@ -53,6 +53,23 @@
 //! stored together with the effect; otherwise at least once, with the same [`Position`]. A handler that fails
 //! closes the connection, and its message comes again.
 //!
+//! A message is *accepted* when [`Link::send`] has returned, or [`Link::send_then`] has told so: with a [`Spool`] that is
+//! once it is safe there, and it leaves no sooner. What survives which fault:
+//!
+//! | fault | plain | acknowledged | with a spool at the sender | with a cursor at the receiver |
+//! |---|---|---|---|---|
+//! | the connection breaks | what had not left | all, once | all, once | as without |
+//! | the sender's process dies | nothing | nothing that was not handled | all that was accepted, once | as without |
+//! | the receiver's process dies | what had not left | all; what was handled and not acknowledged comes again | as without | as left; once, where the cursor is kept with the effect |
+//! | both die | nothing | nothing that was not handled | all that was accepted; what was handled and not known to be acknowledged comes again | as left; once, where the cursor is kept with the effect |
+//! | a machine loses its power | as its process | as its process | as its process, if the spool is synced and the disk keeps its word | as its process, with the same conditions |
+//! | the disk fails or is full | | | what was safe; the rest comes back to its senders | each message that is handled closes the connection, until the program opens the file again |
+//! | the file is lost | | | nothing that was not handled: a new epoch begins | as without |
+//!
+//! The feature `spool` brings a file for both, `SpoolFile`. Its cursors are kept beside the effects, shortly after
+//! them; a program that keeps effects in a database of its own keeps the [`Position`] there too, and implements
+//! [`Cursor`] to read it back. [`Wire::stamp_of`] tells the position of a message.
+//!
 //! *Questions* end exactly once: by their answer, by their time, or with the connection or link. Answers may pass
 //! messages that wait for a pool.
 //!
@@ -74,6 +91,7 @@ mod heartbeat;
 mod identity;
 mod ids;
 mod intake;
+mod keeping;
 mod listener;
 mod login;
 mod outbox;
@@ -84,6 +102,8 @@ mod rules;
 mod service;
 mod shared;
 mod spool;
+#[cfg(feature = "spool")]
+mod spool_file;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -104,6 +124,8 @@ pub use outbox::OutboxRules;
 pub use position::Position;
 pub use rules::LinkRules;
 pub use service::Service;
-pub use spool::{Cursor, Spool, Spooled};
+pub use spool::{Cursor, Kept, Progress, Spool, Spooled};
+#[cfg(feature = "spool")]
+pub use spool_file::{FileCursor, FileSpool, SpoolFile, SpoolFileBuilder};
 pub use stats::LinkStats;
 pub use wire::{Kind, Stamp, Wire};

@@ -128,6 +128,8 @@ pub(super) struct Outbox<M> {
     rules: OutboxRules,
     epoch: u64,
     next: u64,
+    /// Messages beyond it are not safe in their spool yet, and stay.
+    safe: u64,
     entries: VecDeque<Entry<M>>,
     /// So many of them, from the front, are not waiting.
     handed: usize,
@@ -162,6 +164,7 @@ impl<M: Clone> Outbox<M> {
             rules,
             epoch,
             next: 1,
+            safe: u64::MAX,
             entries: VecDeque::new(),
             handed: 0,
             bytes: 0,
@@ -243,7 +246,8 @@ impl<M: Clone> Outbox<M> {
         self.handed + waiting.take_while(|entry| entry.urgent).count()
     }
 
-    /// Puts back what was kept over a restart, before anything is pushed.
+    /// Puts back what a spool has kept over a restart, before anything is pushed. From then on messages stay until
+    /// they are safe.
     pub(super) fn restore(
         &mut self,
         messages: impl IntoIterator<Item = (u64, M, usize)>,
@@ -261,6 +265,22 @@ impl<M: Clone> Outbox<M> {
             });
         }
         self.next = self.next.max(next);
+        self.safe = self.next - 1;
+    }
+
+    /// All messages up to this one are safe.
+    pub(super) fn handle_safe(&mut self, seq: u64) {
+        self.safe = self.safe.max(seq);
+    }
+
+    /// The last message that is safe.
+    pub(super) const fn safe(&self) -> u64 {
+        self.safe
+    }
+
+    /// Whether a message may go, as far as its spool is concerned.
+    pub(super) const fn is_safe(&self, seq: u64) -> bool {
+        seq <= self.safe
     }
 
     /// A connection can take messages; answers its number. One that was there before has ended by that.
@@ -289,6 +309,9 @@ impl<M: Clone> Outbox<M> {
             return None;
         }
         let entry = self.entries.get_mut(self.handed)?;
+        if entry.seq > self.safe {
+            return None;
+        }
         self.resent += u64::from(entry.again);
         entry.again = true;
         self.handed += 1;
@@ -467,6 +490,21 @@ mod tests {
         assert_eq!(drain(&mut outbox), [3, 4]);
         outbox.handle_ack(4);
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn with_a_spool_a_message_goes_once_it_is_safe_and_none_passes_it() {
+        let mut outbox = outbox(OutboxRules::default().acknowledged(true));
+        outbox.restore([(4, 4, 10)], 6);
+        outbox.begin_link();
+        assert_eq!(push(&mut outbox, 6), Ok(6));
+        assert_eq!(push(&mut outbox, 7), Ok(7));
+        assert_eq!(drain(&mut outbox), [4]);
+        outbox.handle_safe(6);
+        assert!(outbox.is_safe(6) && !outbox.is_safe(7));
+        assert_eq!(drain(&mut outbox), [6]);
+        outbox.handle_safe(7);
+        assert_eq!(drain(&mut outbox), [7]);
     }
 
     #[test]

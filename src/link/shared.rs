@@ -4,7 +4,8 @@
 //!
 //! `turn`, then `state`. `turn` is held while a handler runs an acknowledged message, so that its repeat, which has
 //! come over the next connection meanwhile, waits for the outcome. `state` is held for a few instructions: no code
-//! of the program runs under it, no task of the network is made or dropped, and no handle of a connection.
+//! of the program runs under it but a spool, which must not wait; no task of the network is made or dropped, and no
+//! handle of a connection.
 
 #[cfg(feature = "caviar")]
 use std::any::Any;
@@ -17,15 +18,16 @@ use log::warn;
 
 use super::call::{CallError, SendError, Waiter};
 use super::intake::Intake;
+use super::keeping::Keeping;
 use super::outbox::{Outbox, Until};
 use super::position::fresh_epoch;
 use super::requests::Requests;
 use super::rules::LinkRules;
-use super::spool::{Cursor, Spool};
+use super::spool::{Cursor, Kept, Progress, Spool};
 use super::stats::LinkStats;
 use super::wire::Wire;
 use crate::clock::Instant;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::handle::ConnectionHandle;
 use crate::net::Net;
 use crate::schedule::TaskId;
@@ -41,6 +43,8 @@ pub(super) struct Shared<W: Wire> {
     pub(super) turn: Mutex<()>,
     pub(super) state: Mutex<State<W>>,
     pub(super) changed: Condvar,
+    /// Told when messages have become safe, or will not.
+    pub(super) kept: Condvar,
     /// Called when the link closes, with no lock held.
     closer: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Told, with no lock held, when nothing was heard of the other side for as long as its messages are kept.
@@ -56,6 +60,7 @@ pub(super) struct State<W: Wire> {
     pub(super) intake: Intake,
     pub(super) requests: Requests<Waiter<W::Frame>>,
     pub(super) spool: Option<Box<dyn Spool<W::Frame>>>,
+    pub(super) keeping: Keeping,
     pub(super) connection: Option<ConnectionHandle<W::Frame>>,
     pub(super) parted: Option<Instant>,
     pub(super) alarm: Option<(Instant, Option<TaskId>)>,
@@ -105,7 +110,7 @@ impl<W: Wire> Shared<W> {
         if let Some(cursor) = &cursor {
             intake.restore(cursor.load(&name)?);
         }
-        Ok(Arc::new(Self {
+        let shared = Arc::new(Self {
             wire: Arc::clone(wire),
             rules: rules.clone(),
             net: net.clone(),
@@ -118,6 +123,7 @@ impl<W: Wire> Shared<W> {
                 // The answers that an earlier process asked for are not taken for ours.
                 requests: Requests::new(first_id(seed), rules.calls_max),
                 spool,
+                keeping: Keeping::default(),
                 connection: None,
                 parted: None,
                 alarm: None,
@@ -129,11 +135,30 @@ impl<W: Wire> Shared<W> {
                 rtt: None,
             }),
             changed: Condvar::new(),
+            kept: Condvar::new(),
             closer: Mutex::default(),
             on_forgotten,
             #[cfg(feature = "caviar")]
             companion: OnceLock::new(),
-        }))
+        });
+        shared.watch_spool();
+        Ok(shared)
+    }
+
+    /// The spool tells the link, as long as there is one.
+    fn watch_spool(self: &Arc<Self>) {
+        let link = Arc::downgrade(self);
+        let progress = Progress::new(move |told| {
+            if let Some(shared) = link.upgrade() {
+                match told {
+                    Ok(seq) => shared.handle_safe(seq),
+                    Err(error) => shared.handle_unsafe(&error),
+                }
+            }
+        });
+        if let Some(spool) = &mut lock(&self.state).spool {
+            spool.watch(progress);
+        }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -148,19 +173,6 @@ const fn first_id(seed: u64) -> u64 {
 
 /// What programs ask for, on any thread.
 impl<W: Wire> Shared<W> {
-    pub(super) fn send(&self, frame: W::Frame) -> Result<(), SendError<W::Frame>> {
-        if let Err(error) = self.wire.check(&frame) {
-            return Err(SendError::Unsendable(frame, error));
-        }
-        let connection = {
-            let mut state = lock(&self.state);
-            state.push(&*self.wire, frame, Until::Sent)?;
-            state.connection.clone()
-        };
-        nudge(connection);
-        Ok(())
-    }
-
     /// Asks; `waiter` is told once, unless the question comes back.
     pub(super) fn call(
         self: &Arc<Self>,
@@ -190,7 +202,7 @@ impl<W: Wire> Shared<W> {
             };
             self.wire.set_question(&mut frame, id);
             match state.push(&*self.wire, frame, until) {
-                Ok(seq) => {
+                Ok((seq, _)) => {
                     if let Some(waiter) = state.requests.waiter_mut(id) {
                         waiter.seq = seq;
                     }
@@ -318,7 +330,7 @@ impl<W: Wire> State<W> {
         wire: &W,
         frame: W::Frame,
         until: Until,
-    ) -> Result<u64, SendError<W::Frame>> {
+    ) -> Result<(u64, Kept), SendError<W::Frame>> {
         if self.closed || self.closing {
             return Err(SendError::Closed(frame));
         }
@@ -326,15 +338,22 @@ impl<W: Wire> State<W> {
         if !self.outbox.has_room(bytes) {
             return Err(SendError::Full(frame));
         }
-        if let Some(spool) = &mut self.spool {
-            // Before it is taken: what was taken is safe.
-            if let Err(error) = spool.append(self.outbox.next_seq(), &frame) {
-                return Err(SendError::Unsendable(frame, error));
-            }
+        let kept = match &mut self.spool {
+            None => Kept::Safe,
+            Some(spool) => match spool.append(self.outbox.next_seq(), &frame) {
+                Ok(kept) => kept,
+                Err(error) if error.kind() == ErrorKind::OverLimit => {
+                    return Err(SendError::Full(frame));
+                }
+                Err(error) => return Err(SendError::Unsendable(frame, error)),
+            },
+        };
+        let seq = self.outbox.push(frame, bytes, until, urgent);
+        let seq = seq.map_err(SendError::Full)?;
+        if kept == Kept::Safe {
+            self.outbox.handle_safe(seq);
         }
-        self.outbox
-            .push(frame, bytes, until, urgent)
-            .map_err(SendError::Full)
+        Ok((seq, kept))
     }
 
     /// Nobody waits for a question any more: what is left of it here need not go. One that the peer may have, and

@@ -1,9 +1,12 @@
 //! What outlives a process: the messages it still owes, and the place up to which it has handled.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::position::Position;
 use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 
 /// What a spool has kept over a restart.
 #[derive(Debug)]
@@ -17,11 +20,57 @@ pub struct Spooled<F> {
     pub messages: Vec<(u64, F)>,
 }
 
-/// Keeps acknowledged messages of one peer on disk until the peer has them, so that the sender loses none by its
-/// own death.
+/// Whether a message that a spool has taken is safe by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "spools answer it, links handle both"
+)]
+pub enum Kept {
+    /// It is.
+    Safe,
+    /// It will be: the [`Progress`] of the link is told.
+    Writing,
+}
+
+/// Tells a link which of its messages are safe, or that no more will be. A clone tells the same link.
 ///
-/// Threads: whoever sends, under the lock of the link; an append on an I/O thread delays its other connections
-/// by as long as the disk takes. Limit: the outbox's, which it shares.
+/// Threads: any but one that is inside the spool at that moment: the link's lock is taken.
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(Result<u64, Error>) + Send + Sync>);
+
+impl Progress {
+    /// What is told is told to `tell`: for links, and for tests of a spool.
+    #[must_use]
+    pub fn new(tell: impl Fn(Result<u64, Error>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// All messages up to this number are safe, and may go.
+    pub fn safe(&self, seq: u64) {
+        (self.0)(Ok(seq));
+    }
+
+    /// Messages that are not safe yet may be lost: they are taken back, and their senders told. The spool takes no
+    /// more from now on.
+    pub fn failed(&self, error: Error) {
+        (self.0)(Err(error));
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Progress")
+    }
+}
+
+/// Keeps acknowledged messages of one peer until the peer has them, so that the sender loses none by its own death.
+///
+/// A message is handed to a connection only once it is safe: otherwise its number might be given away again after
+/// a crash, and the peer would take the other message for a repeat.
+///
+/// Threads: whoever sends or reads, under the lock of the link, workers among them: no method but `load` may wait
+/// for a disk. Limit: the outbox's, which it shares; its own it tells by [`ErrorKind::OverLimit`].
 pub trait Spool<F>: Send + 'static {
     /// What was kept; called once, first. An empty spool answers an epoch of its own, which it keeps from then on.
     ///
@@ -30,18 +79,24 @@ pub trait Spool<F>: Send + 'static {
     /// What the disk says; the link does not begin.
     fn load(&mut self) -> Result<Spooled<F>, Error>;
 
-    /// Keeps a message; it is safe when this returns.
-    ///
-    /// # Errors
-    ///
-    /// What the disk says; the message goes back to its sender.
-    fn append(&mut self, seq: u64, message: &F) -> Result<(), Error>;
+    /// Whom to tell of messages that are [`Kept::Writing`]; called once, after `load`.
+    fn watch(&mut self, progress: Progress) {
+        drop(progress);
+    }
 
-    /// Forgets a message, which the peer has handled or nobody waits for.
+    /// Takes a message, and says whether it is safe.
     ///
     /// # Errors
     ///
-    /// What the disk says, which goes into the log; the message is sent again after a restart.
+    /// Why it cannot be kept; it goes back to its sender, as [`SendError::Full`](crate::link::SendError::Full) for
+    /// [`ErrorKind::OverLimit`], else as [`SendError::Unsendable`](crate::link::SendError::Unsendable).
+    fn append(&mut self, seq: u64, message: &F) -> Result<Kept, Error>;
+
+    /// Forgets a message, which the peer has handled or nobody waits for; not at once, perhaps.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot, which goes into the log; the message is sent again after a restart.
     fn forget(&mut self, seq: u64) -> Result<(), Error>;
 }
 
@@ -50,7 +105,11 @@ impl<F: 'static> Spool<F> for Box<dyn Spool<F>> {
         (**self).load()
     }
 
-    fn append(&mut self, seq: u64, message: &F) -> Result<(), Error> {
+    fn watch(&mut self, progress: Progress) {
+        (**self).watch(progress);
+    }
+
+    fn append(&mut self, seq: u64, message: &F) -> Result<Kept, Error> {
         (**self).append(seq, message)
     }
 
@@ -72,7 +131,8 @@ pub trait Cursor: Send + Sync + 'static {
     fn load(&self, peer: &str) -> Result<Option<Position>, Error>;
 
     /// A message has been handled; for cursors that are kept beside the effects, not with them. Then a message
-    /// whose handler returned just before a crash is handled twice.
+    /// whose handler returned just before a crash is handled twice. Called on a worker where the service runs
+    /// there, so that it must not wait for a disk.
     ///
     /// # Errors
     ///

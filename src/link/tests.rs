@@ -40,6 +40,10 @@ struct World {
     back: VecDeque<Frame>,
     /// What has arrived and waits for its handler.
     lane: VecDeque<(Position, u32)>,
+    /// Messages that the sender's spool has not made safe, by their number; and the number behind those that are.
+    writing: VecDeque<(u64, u32)>,
+    safe_next: u64,
+    sent: u32,
     accepted: Vec<u32>,
     handled: Vec<u32>,
     /// Messages that died with the sender, or that the receiver may have forgotten to have handled.
@@ -54,9 +58,13 @@ struct World {
 impl World {
     fn new(seed: u64, acknowledged: bool) -> Self {
         let mut random = Random::new(seed);
-        let (spool, cursor) = (random.once_in(2), random.once_in(2));
+        let (spool, cursor) = (acknowledged && random.once_in(2), random.once_in(2));
+        let mut outbox = Outbox::new(Self::rules(acknowledged), 1);
+        if spool {
+            outbox.restore([], 1);
+        }
         Self {
-            outbox: Outbox::new(Self::rules(acknowledged), 1),
+            outbox,
             intake: Intake::new(DELAY, 4),
             random,
             now: Instant::START,
@@ -70,6 +78,9 @@ impl World {
             way: VecDeque::new(),
             back: VecDeque::new(),
             lane: VecDeque::new(),
+            writing: VecDeque::new(),
+            safe_next: 1,
+            sent: 0,
             accepted: Vec::new(),
             handled: Vec::new(),
             sender_died: false,
@@ -86,9 +97,27 @@ impl World {
     }
 
     fn send(&mut self) {
-        let message = u32::try_from(self.accepted.len()).expect("few");
-        if self.outbox.push(message, 1, Until::Sent, false).is_ok() {
-            self.accepted.push(message);
+        let message = self.sent;
+        if let Ok(seq) = self.outbox.push(message, 1, Until::Sent, false) {
+            self.sent += 1;
+            if self.spool {
+                self.writing.push_back((seq, message));
+            } else {
+                self.accepted.push(message);
+            }
+        }
+    }
+
+    /// The disk makes a few messages safe; they are accepted when the link is told, which a crash may prevent.
+    fn turn_disk(&mut self, tells: bool) {
+        for _ in 0..self.random.below(4) {
+            if let Some((seq, message)) = self.writing.pop_front() {
+                self.safe_next = seq + 1;
+                self.accepted.push(message);
+                if tells {
+                    self.outbox.handle_safe(seq);
+                }
+            }
         }
     }
 
@@ -118,29 +147,23 @@ impl World {
             return;
         }
         self.hang_up();
-        let mut kept = Vec::new();
-        if self.spool {
-            // A spool holds exactly what the outbox held: it is written before a message is accepted.
-            self.outbox.begin_link();
-            while let Some(out) = self.outbox.next() {
-                kept.push((out.seq, out.message, 1));
-            }
-        } else {
+        if !self.spool {
             self.sender_died = true;
             self.epoch += 1;
+            self.outbox = Outbox::new(Self::rules(true), self.epoch);
+            return;
         }
-        let next = kept.last().map_or(1, |(seq, _, _)| seq + 1);
-        let next = if self.spool {
-            next.max(self.outbox_next())
-        } else {
-            1
-        };
+        self.turn_disk(false);
+        // The numbers of the others are given away again: no peer has seen them.
+        self.outbox.handle_safe(self.safe_next - 1);
+        self.writing.clear();
+        self.outbox.begin_link();
+        let mut kept = Vec::new();
+        while let Some(out) = self.outbox.next() {
+            kept.push((out.seq, out.message, 1));
+        }
         self.outbox = Outbox::new(Self::rules(true), self.epoch);
-        self.outbox.restore(kept, next);
-    }
-
-    fn outbox_next(&self) -> u64 {
-        u64::try_from(self.accepted.len()).expect("few") + 1
+        self.outbox.restore(kept, self.safe_next);
     }
 
     fn kill_receiver(&mut self) {
@@ -159,6 +182,7 @@ impl World {
 
     /// The sender's side: hand over, be told what has left, read acknowledgements.
     fn turn_sender(&mut self) {
+        self.turn_disk(true);
         let Some((link, _)) = self.link else { return };
         for _ in 0..self.random.below(4) {
             if let Some(out) = self.outbox.next() {

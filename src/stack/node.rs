@@ -18,6 +18,8 @@ use crate::link::{
     Authenticator, Credentials, Cursor, Link, LinkDialer, LinkListener, LinkListenerBuilder,
     LinkRules, LoginKey, NodeId, OutboxRules, PeerKey, Service, Spool,
 };
+#[cfg(feature = "spool")]
+use crate::link::{SpoolFile, Wire};
 use crate::net::Net;
 use crate::pipeline::{Pipeline, PipelineBuilder};
 use crate::server::{HasPipeline, Server};
@@ -43,6 +45,8 @@ pub struct NodeBuilder {
     access: Access,
     inbound: Shape,
     limits: ConnectionLimits,
+    #[cfg(feature = "spool")]
+    file: Option<SpoolFile>,
 }
 
 /// What its dials have in common.
@@ -172,6 +176,16 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps in one file what its links owe, and where they have got to; instead of [`spool`](Self::spool) and
+    /// [`cursor`](Self::cursor).
+    ///
+    /// [`Link::send`] waits for the disk then, so that a service that sends is best served on a pool.
+    #[cfg(feature = "spool")]
+    pub fn spool_file(mut self, file: &SpoolFile) -> Self {
+        self.file = Some(file.clone());
+        self
+    }
+
     /// Changes what holds for each connection.
     pub fn limits(mut self, limits: ConnectionLimits) -> Self {
         self.limits = limits;
@@ -233,32 +247,62 @@ impl NodeBuilder {
         self.finish(Arc::new(service), Some(pool.clone()))
     }
 
+    /// Tells both sides of the file, under names that tell them apart: one node may come in and be dialled.
+    #[cfg(feature = "spool")]
+    fn use_file(mut self) -> Self {
+        let Some(file) = self.file.take() else {
+            return self;
+        };
+        // Messages are kept without the number of a connection.
+        let mut wire = self.wire.clone();
+        wire.layout.sessions = None;
+        let side = |side: &'static str| -> Spools {
+            let (file, wire) = (file.clone(), wire.clone());
+            Arc::new(move |peer| {
+                let spool = file.spool(&format!("{side}/{peer}"), wire.codec())?;
+                Ok(Box::new(spool))
+            })
+        };
+        let ours = side("in");
+        self.listener = self
+            .listener
+            .spool(move |peer| ours(peer))
+            .cursor(file.cursor("in"));
+        self.dialing.spools = Some(side("out"));
+        self.dialing.cursor = Some(Arc::new(file.cursor("out")));
+        self
+    }
+
     fn finish(
         self,
         service: Arc<dyn Service<StackWire>>,
         pool: Option<Executor>,
     ) -> Result<Node, Error> {
-        let access = self.access.clone();
-        let listener = self
+        #[cfg(feature = "spool")]
+        let this = self.use_file();
+        #[cfg(not(feature = "spool"))]
+        let this = self;
+        let access = this.access.clone();
+        let listener = this
             .listener
-            .wire(self.wire.clone())
-            .rules(self.listener_rules)
+            .wire(this.wire.clone())
+            .rules(this.listener_rules)
             .allow(move |from| access.allows(from));
         let listener = match &pool {
             None => listener.serve(Same(Arc::clone(&service)))?,
             Some(pool) => listener.serve_on(pool, Same(Arc::clone(&service)))?,
         };
         // A session is given by the side that listens.
-        let mut wire = self.wire;
+        let mut wire = this.wire;
         wire.layout.sessions = None;
         Ok(Node(Arc::new(Inner {
-            id: self.id,
-            net: self.net,
+            id: this.id,
+            net: this.net,
             wire,
             listener,
-            dialing: self.dialing,
-            inbound: self.inbound,
-            limits: self.limits,
+            dialing: this.dialing,
+            inbound: this.inbound,
+            limits: this.limits,
             service,
             pool,
             book: Mutex::default(),
@@ -373,6 +417,8 @@ impl Node {
             access: Access::default(),
             inbound: Arc::new(|pipeline| pipeline),
             limits: ConnectionLimits::default(),
+            #[cfg(feature = "spool")]
+            file: None,
             net,
         })
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use netwheel::link::Kept as Safety;
 use netwheel::link::{Cursor, OutboxRules, PeerKey, Position, Spool, Spooled};
 use netwheel::sim::{Runs, World};
 use netwheel::stack::{Message, Node, StackLink};
@@ -228,12 +229,12 @@ impl Spool<Message> for DiskSpool {
         }))
     }
 
-    fn append(&mut self, seq: u64, message: &Message) -> Result<(), Error> {
+    fn append(&mut self, seq: u64, message: &Message) -> Result<Safety, Error> {
         self.with(|(_, next, messages)| {
             *next = seq + 1;
             messages.insert(seq, message.clone());
         });
-        Ok(())
+        Ok(Safety::Safe)
     }
 
     fn forget(&mut self, seq: u64) -> Result<(), Error> {
