@@ -179,7 +179,24 @@ impl NodeBuilder {
     /// Keeps in one file what its links owe, and where they have got to; instead of [`spool`](Self::spool) and
     /// [`cursor`](Self::cursor).
     ///
-    /// [`Link::send`] waits for the disk then, so that a service that sends is best served on a pool.
+    /// [`Link::send`] waits for the disk then, so that a service that sends is best served on a pool. Messages must be
+    /// acknowledged, and both sides keep the same wire over restarts.
+    ///
+    /// ```
+    /// use netwheel::link::{OutboxRules, SpoolFile};
+    /// use netwheel::stack::{Node, StackLink};
+    /// # let world = netwheel::sim::World::new(1);
+    /// # let path = std::env::temp_dir().join(format!("netwheel-node-doc-{}", std::process::id()));
+    ///
+    /// let file = SpoolFile::open(&path)?;
+    /// let node = Node::on(&world, "n2")?
+    ///     .outbox(OutboxRules::default().acknowledged(true))
+    ///     .spool_file(&file)
+    ///     .serve(|_: &StackLink, _| Ok(()))?;
+    /// # node.close();
+    /// # std::fs::remove_file(&path).ok();
+    /// # Ok::<(), netwheel::Error>(())
+    /// ```
     #[cfg(feature = "spool")]
     pub fn spool_file(mut self, file: &SpoolFile) -> Self {
         self.file = Some(file.clone());

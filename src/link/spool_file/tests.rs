@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{Blob, Framing, LengthField};
+use crate::link::spool::{Kept, Progress, Spool, Spooled};
 use crate::random::Random;
 
 type Message = bytes::Bytes;
