@@ -84,6 +84,8 @@ pub(super) struct Up<W: Wire> {
     heartbeat: Heartbeat,
     /// When the timer of acknowledgements is set to ring.
     ack_at: Option<Instant>,
+    /// Whether senders leave it to this engine to look at the outbox, until [`Engine::pump`] has.
+    attending: bool,
     /// Whether reading has stopped, because the outbox has no room for answers.
     pub(super) paused: bool,
     /// Messages that wait for room for their answers, in acknowledged mode: reading goes on there, since only what
@@ -134,6 +136,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             number,
             heartbeat,
             ack_at: None,
+            attending: false,
             paused: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -145,8 +148,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
     }
 
     fn handle_frame(&mut self, cx: &mut Cx<'_, W>, frame: W::Frame) -> Result<()> {
-        let wire = Arc::clone(self.side.wire());
-        let kind = wire.kind(&frame)?;
+        let kind = self.side.wire().kind(&frame)?;
         let Some(up) = &mut self.up else {
             return self.handle_login(cx, &kind);
         };
@@ -159,7 +161,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             )),
             Kind::Ping => {
                 up.heartbeat.handle_sent(now);
-                cx.write(wire.pong(&frame))
+                cx.write(up.shared.wire.pong(&frame))
             }
             Kind::Pong => {
                 up.heartbeat.handle_pong(now);
@@ -171,13 +173,13 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
                 if !up.take_stamp(now, &frame)? {
                     return self.arm_ack(cx);
                 }
+                up.attend();
                 match kind {
                     Kind::Answer(id) => up.answer(id, frame)?,
                     Kind::Message => self.deliver(cx, frame)?,
                     _ => {}
                 }
-                self.pump(cx)?;
-                self.give_way(cx)
+                self.catch_breath(cx)
             }
         }
     }
@@ -187,6 +189,9 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
         let Some(up) = &mut self.up else {
             return Ok(());
         };
+        if std::mem::take(&mut up.attending) {
+            up.shared.attend(up.number, false);
+        }
         let keeps = up.shared.rules.outbox.acknowledged;
         while cx.state.accepts_output() && cx.is_writable() {
             let Some((seq, frame)) = up.shared.next_frame(up.number) else {
@@ -209,6 +214,28 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             return Ok(());
         }
         self.arm_ack(cx)
+    }
+
+    /// After each message. Where it is not pressing, what services have sent leaves with the whole read, see
+    /// [`Terminal::on_read_complete`].
+    fn catch_breath(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
+        let Some(up) = &self.up else {
+            return Ok(());
+        };
+        if up.attending && !up.shared.may_be_crowded() {
+            return Ok(());
+        }
+        self.pump(cx)?;
+        self.give_way(cx)
+    }
+
+    /// Looks at the outbox where senders have left it to this engine.
+    fn attend(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
+        if !self.up.as_ref().is_some_and(|up| up.attending) {
+            return Ok(());
+        }
+        self.pump(cx)?;
+        self.give_way(cx)
     }
 
     fn arm_heartbeat(&self, cx: &mut Cx<'_, W>) {
@@ -271,6 +298,15 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
 }
 
 impl<W: Wire> Up<W> {
+    /// Spares senders the word to the worker while it is here anyway: it looks when the read is done. Not in
+    /// acknowledged mode, where each message that is handled may be something to say.
+    fn attend(&mut self) {
+        if !self.attending && !self.shared.rules.outbox.acknowledged {
+            self.attending = true;
+            self.shared.attend(self.number, true);
+        }
+    }
+
     /// Reads what acknowledged mode has added; answers whether the frame is to be handled.
     fn take_stamp(&self, now: Instant, frame: &W::Frame) -> Result<bool> {
         if !self.shared.rules.outbox.acknowledged {
@@ -338,10 +374,13 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
     }
 
     fn on_read_complete(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
-        self.inner.on_read_complete(cx)
+        self.inner.on_read_complete(cx)?;
+        self.attend(cx)
     }
 
     fn on_settled(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
+        // Where a stage has cut the read short.
+        self.attend(cx)?;
         self.inner.on_settled(cx)
     }
 

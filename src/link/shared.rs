@@ -6,6 +6,7 @@
 //! come over the next connection meanwhile, waits for the outcome. `state` is held for a few instructions: no code
 //! of the program runs under it, no task of the network is made or dropped, and no handle of a connection.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Shared<W: Wire> {
     pub(super) turn: Mutex<()>,
     pub(super) state: Mutex<State<W>>,
     pub(super) changed: Condvar,
+    /// Whether the outbox is crowded; written under the lock, see [`Self::may_be_crowded`].
+    pub(super) crowded: AtomicBool,
     /// Called when the link closes, with no lock held.
     closer: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Told, with no lock held, when nothing was heard of the other side for as long as its messages are kept.
@@ -58,6 +61,8 @@ pub(super) struct State<W: Wire> {
     pub(super) closing: bool,
     /// Whether an engine waits for room.
     pub(super) waits: bool,
+    /// Whether the engine is going to look at the outbox without being told to.
+    pub(super) attended: bool,
     pub(super) dropped: u64,
     pub(super) rtt: Option<Duration>,
 }
@@ -118,10 +123,12 @@ impl<W: Wire> Shared<W> {
                 closed: false,
                 closing: false,
                 waits: false,
+                attended: false,
                 dropped: 0,
                 rtt: None,
             }),
             changed: Condvar::new(),
+            crowded: AtomicBool::new(false),
             closer: Mutex::default(),
             on_forgotten,
         }))
@@ -146,7 +153,7 @@ impl<W: Wire> Shared<W> {
         let connection = {
             let mut state = lock(&self.state);
             state.push(&*self.wire, frame, Until::Sent)?;
-            state.connection.clone()
+            self.to_tell(&state)
         };
         nudge(connection);
         Ok(())
@@ -193,11 +200,22 @@ impl<W: Wire> Shared<W> {
                     return Err(refused);
                 }
             }
-            state.connection.clone()
+            self.to_tell(&state)
         };
         nudge(connection);
         self.arm();
         Ok(())
+    }
+
+    /// Who is to be told that something was pushed.
+    fn to_tell(&self, state: &State<W>) -> Option<ConnectionHandle<W::Frame>> {
+        if state.outbox.is_crowded() {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
+        if state.attended {
+            return None;
+        }
+        state.connection.clone()
     }
 
     pub(super) fn is_up(&self) -> bool {
