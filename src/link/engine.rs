@@ -80,12 +80,12 @@ impl<W: Wire> Side<W> {
 /// What a connection has once it is logged in.
 pub(super) struct Up<W: Wire> {
     pub(super) shared: Arc<Shared<W>>,
-    number: u64,
+    pub(super) number: u64,
     heartbeat: Heartbeat,
     /// When the timer of acknowledgements is set to ring.
     ack_at: Option<Instant>,
-    /// Whether senders leave it to this engine to look at the outbox, until [`Engine::pump`] has.
-    attending: bool,
+    /// Whether senders leave it to this engine to look at the outbox.
+    pub(super) attending: bool,
     /// Whether reading has stopped, because the outbox has no room for answers.
     pub(super) paused: bool,
     /// Messages that wait for room for their answers, in acknowledged mode: reading goes on there, since only what
@@ -179,7 +179,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
                     Kind::Message => self.deliver(cx, frame)?,
                     _ => {}
                 }
-                self.catch_breath(cx)
+                self.after_message(cx)
             }
         }
     }
@@ -189,9 +189,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
         let Some(up) = &mut self.up else {
             return Ok(());
         };
-        if std::mem::take(&mut up.attending) {
-            up.shared.attend(up.number, false);
-        }
+        up.look();
         let keeps = up.shared.rules.outbox.acknowledged;
         while cx.state.accepts_output() && cx.is_writable() {
             let Some((seq, frame)) = up.shared.next_frame(up.number) else {
@@ -214,28 +212,6 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             return Ok(());
         }
         self.arm_ack(cx)
-    }
-
-    /// After each message. Where it is not pressing, what services have sent leaves with the whole read, see
-    /// [`Terminal::on_read_complete`].
-    fn catch_breath(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
-        let Some(up) = &self.up else {
-            return Ok(());
-        };
-        if up.attending && !up.shared.may_be_crowded() {
-            return Ok(());
-        }
-        self.pump(cx)?;
-        self.give_way(cx)
-    }
-
-    /// Looks at the outbox where senders have left it to this engine.
-    fn attend(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
-        if !self.up.as_ref().is_some_and(|up| up.attending) {
-            return Ok(());
-        }
-        self.pump(cx)?;
-        self.give_way(cx)
     }
 
     fn arm_heartbeat(&self, cx: &mut Cx<'_, W>) {
@@ -298,15 +274,6 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
 }
 
 impl<W: Wire> Up<W> {
-    /// Spares senders the word to the worker while it is here anyway: it looks when the read is done. Not in
-    /// acknowledged mode, where each message that is handled may be something to say.
-    fn attend(&mut self) {
-        if !self.attending && !self.shared.rules.outbox.acknowledged {
-            self.attending = true;
-            self.shared.attend(self.number, true);
-        }
-    }
-
     /// Reads what acknowledged mode has added; answers whether the frame is to be handled.
     fn take_stamp(&self, now: Instant, frame: &W::Frame) -> Result<bool> {
         if !self.shared.rules.outbox.acknowledged {
@@ -375,12 +342,12 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
 
     fn on_read_complete(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
         self.inner.on_read_complete(cx)?;
-        self.attend(cx)
+        self.look_after(cx)
     }
 
     fn on_settled(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
         // Where a stage has cut the read short.
-        self.attend(cx)?;
+        self.look_after(cx)?;
         self.inner.on_settled(cx)
     }
 
