@@ -41,6 +41,10 @@ struct Flags {
     read_timeout: Option<u64>,
     #[arg(long, value_name = "MS")]
     write_stall: Option<u64>,
+    /// A node of the stack, which lets others in
+    #[cfg(feature = "stack")]
+    #[arg(long)]
+    links: bool,
     /// How long a shutdown may take
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     drain: u64,
@@ -66,14 +70,25 @@ impl Stage<Bytes, Bytes> for Heartbeat {
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     let flags = Flags::parse_from(iter::once(ROLE.into()).chain(arguments));
     let _ = env_logger::try_init();
-    let server = start(&flags);
+    let drain = Duration::from_millis(flags.drain);
+    #[cfg(feature = "stack")]
+    if flags.links {
+        let reactor = Reactor::builder().workers(flags.workers).start();
+        let reactor = reactor.expect("the reactor starts");
+        return run(crate::nodes::serve(&reactor, flags.listen), drain);
+    }
+    run(start(&flags), drain)
+}
+
+/// Tells where it listens, and answers the parent until it is told to end.
+fn run(server: RunningServer, drain: Duration) -> ExitCode {
     tell(server.address());
     tell(process::id());
     for order in orders() {
         match order {
             Order::Tell(name) => tell(figure(&server, &name)),
             Order::Stop => {
-                let report = server.shutdown(Duration::from_millis(flags.drain));
+                let report = server.shutdown(drain);
                 return ExitCode::from(u8::from(report.aborted > 0));
             }
         }

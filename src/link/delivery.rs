@@ -1,6 +1,7 @@
 //! What the connections of a link tell it and ask of it: what has come, what goes next, what has gone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use log::debug;
@@ -22,7 +23,7 @@ impl<W: Wire> Shared<W> {
             let mut state = lock(&self.state);
             let number = state.outbox.begin_link();
             state.intake.begin_link(number);
-            (state.parted, state.waits) = (None, false);
+            (state.parted, state.waits, state.attended) = (None, false, false);
             (number, state.connection.replace(connection))
         };
         drop(old);
@@ -41,7 +42,7 @@ impl<W: Wire> Shared<W> {
                 return false;
             }
             state.outbox.end_link(number, now);
-            state.parted = Some(now);
+            (state.parted, state.attended) = (Some(now), false);
             let ended = state.requests.close(|waiter| !waiter.retries);
             for (_, waiter) in &ended {
                 state.withdraw(waiter.seq, false);
@@ -88,6 +89,14 @@ impl<W: Wire> Shared<W> {
         Some((out.seq, out.message))
     }
 
+    /// Whether the engine of this connection looks at the outbox by itself, so that nobody need call it.
+    pub(super) fn attend(&self, number: u64, on: bool) {
+        let mut state = lock(&self.state);
+        if state.outbox.link() == number {
+            state.attended = on;
+        }
+    }
+
     /// The system has taken a message; wakes an engine that waits for room.
     pub(super) fn handle_left(&self, number: u64, seq: u64) {
         let connection = {
@@ -102,8 +111,15 @@ impl<W: Wire> Shared<W> {
     /// Whether the outbox is so full that no more questions are to be handled; `true` asks to be woken.
     pub(super) fn is_crowded(&self) -> bool {
         let mut state = lock(&self.state);
-        state.waits |= state.outbox.is_crowded();
+        let crowded = state.outbox.is_crowded();
+        self.crowded.store(crowded, Ordering::Relaxed);
+        state.waits |= crowded;
         state.waits
+    }
+
+    /// `false` when the outbox was not crowded a moment ago, by what this thread has sent; without the lock.
+    pub(super) fn may_be_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
     }
 
     /// Whether there is room again for those who wait for it.

@@ -80,10 +80,12 @@ impl<W: Wire> Side<W> {
 /// What a connection has once it is logged in.
 pub(super) struct Up<W: Wire> {
     pub(super) shared: Arc<Shared<W>>,
-    number: u64,
+    pub(super) number: u64,
     heartbeat: Heartbeat,
     /// When the timer of acknowledgements is set to ring.
     ack_at: Option<Instant>,
+    /// Whether senders leave it to this engine to look at the outbox.
+    pub(super) attending: bool,
     /// Whether reading has stopped, because the outbox has no room for answers.
     pub(super) paused: bool,
     /// Messages that wait for room for their answers, in acknowledged mode: reading goes on there, since only what
@@ -134,6 +136,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             number,
             heartbeat,
             ack_at: None,
+            attending: false,
             paused: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -145,8 +148,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
     }
 
     fn handle_frame(&mut self, cx: &mut Cx<'_, W>, frame: W::Frame) -> Result<()> {
-        let wire = Arc::clone(self.side.wire());
-        let kind = wire.kind(&frame)?;
+        let kind = self.side.wire().kind(&frame)?;
         let Some(up) = &mut self.up else {
             return self.handle_login(cx, &kind);
         };
@@ -159,7 +161,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             )),
             Kind::Ping => {
                 up.heartbeat.handle_sent(now);
-                cx.write(wire.pong(&frame))
+                cx.write(up.shared.wire.pong(&frame))
             }
             Kind::Pong => {
                 up.heartbeat.handle_pong(now);
@@ -171,13 +173,13 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
                 if !up.take_stamp(now, &frame)? {
                     return self.arm_ack(cx);
                 }
+                up.attend();
                 match kind {
                     Kind::Answer(id) => up.answer(id, frame)?,
                     Kind::Message => self.deliver(cx, frame)?,
                     _ => {}
                 }
-                self.pump(cx)?;
-                self.give_way(cx)
+                self.after_message(cx)
             }
         }
     }
@@ -187,6 +189,7 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
         let Some(up) = &mut self.up else {
             return Ok(());
         };
+        up.look();
         let keeps = up.shared.rules.outbox.acknowledged;
         while cx.state.accepts_output() && cx.is_writable() {
             let Some((seq, frame)) = up.shared.next_frame(up.number) else {
@@ -338,10 +341,13 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Terminal<W::Frame, W::Frame> for 
     }
 
     fn on_read_complete(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
-        self.inner.on_read_complete(cx)
+        self.inner.on_read_complete(cx)?;
+        self.look_after(cx)
     }
 
     fn on_settled(&mut self, cx: &mut Cx<'_, W>) -> Result<()> {
+        // Where a stage has cut the read short.
+        self.look_after(cx)?;
         self.inner.on_settled(cx)
     }
 

@@ -53,7 +53,7 @@ impl<W: Wire> Shared<W> {
                 .wait_safe(seq)
                 .map_err(|error| SendError::Unsendable(copy, error));
         }
-        let connection = state.connection.clone();
+        let connection = self.to_tell(&state);
         drop(state);
         nudge(connection);
         Ok(())

@@ -11,6 +11,7 @@
 use std::any::Any;
 #[cfg(feature = "caviar")]
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(super) struct Shared<W: Wire> {
     pub(super) changed: Condvar,
     /// Told when messages have become safe, or will not.
     pub(super) kept: Condvar,
+    /// Whether the outbox is crowded; written under the lock, see [`Self::may_be_crowded`].
+    pub(super) crowded: AtomicBool,
     /// Called when the link closes, with no lock held.
     closer: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Told, with no lock held, when nothing was heard of the other side for as long as its messages are kept.
@@ -70,6 +73,8 @@ pub(super) struct State<W: Wire> {
     pub(super) closing: bool,
     /// Whether an engine waits for room.
     pub(super) waits: bool,
+    /// Whether the engine is going to look at the outbox without being told to.
+    pub(super) attended: bool,
     pub(super) dropped: u64,
     pub(super) rtt: Option<Duration>,
 }
@@ -131,11 +136,13 @@ impl<W: Wire> Shared<W> {
                 closed: false,
                 closing: false,
                 waits: false,
+                attended: false,
                 dropped: 0,
                 rtt: None,
             }),
             changed: Condvar::new(),
             kept: Condvar::new(),
+            crowded: AtomicBool::new(false),
             closer: Mutex::default(),
             on_forgotten,
             #[cfg(feature = "caviar")]
@@ -214,11 +221,22 @@ impl<W: Wire> Shared<W> {
                     return Err(refused);
                 }
             }
-            state.connection.clone()
+            self.to_tell(&state)
         };
         nudge(connection);
         self.arm();
         Ok(())
+    }
+
+    /// Who is to be told that something was pushed.
+    pub(super) fn to_tell(&self, state: &State<W>) -> Option<ConnectionHandle<W::Frame>> {
+        if state.outbox.is_crowded() {
+            self.crowded.store(true, Ordering::Relaxed);
+        }
+        if state.attended {
+            return None;
+        }
+        state.connection.clone()
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::message::{CHECKSUM, Message, MessageType};
+use super::attachments::Attachments;
+use super::message::{ACKNOWLEDGED, CHECKSUM, EPOCH, Message, MessageType, REQUEST_ID, SEQUENCE};
 use crate::buffer::Output;
 use crate::codec::{Codec, FrameError, FrameErrorKind, Framing, Scan};
 use crate::error::{Error, ErrorKind, Failure, Result};
@@ -168,43 +169,47 @@ impl StackCodec {
         }
     }
 
-    fn parse(&self, frame: &Bytes) -> Result<Message> {
+    fn parse(&self, mut frame: Bytes) -> Result<Message> {
         let malformed = |text: &'static str| {
-            FrameError::new(FrameErrorKind::Malformed(text), frame).into_failure()
+            FrameError::new(FrameErrorKind::Malformed(text), &frame).into_failure()
         };
-        let mut rest = frame.slice(LENGTH.end..);
+        // Numbers and keys are read in place: only values and body share the frame's memory.
+        let mut rest = &frame[LENGTH.end..];
         let session = rest.get_i64();
         let (kind, priority) = (MessageType::of(rest.get_u8()), rest.get_u8());
         let count = rest.get_u32() as usize;
         if count > self.layout.limits.attachments_max {
             return Err(malformed("it has more attachments than are allowed"));
         }
-        let mut attachments = Vec::with_capacity(count);
+        let mut attachments = Attachments::new();
         for _ in 0..count {
             let key = take(&mut rest, self.layout.limits.key_bytes_max)
                 .ok_or_else(|| malformed("the key of an attachment is too long"))?;
-            let key = std::str::from_utf8(&key)
-                .map_err(|_| malformed("the key of an attachment is no UTF-8"))?
-                .to_owned();
+            let key =
+                key_of(key).ok_or_else(|| malformed("the key of an attachment is no UTF-8"))?;
             let value = take(&mut rest, self.layout.limits.value_bytes_max)
                 .ok_or_else(|| malformed("the value of an attachment is too long"))?;
-            attachments.push((Cow::Owned(key), value));
+            attachments.push((key, frame.slice_ref(value)));
         }
         if self.layout.profile == Profile::Book {
             let body = take(&mut rest, self.layout.limits.frame_bytes_max);
             let body = body.filter(|_| rest.is_empty());
             rest = body.ok_or_else(|| malformed("its body does not end where its frame does"))?;
         }
-        let message = Message {
+        let mut message = Message {
             kind,
             priority,
             session,
             attachments,
-            body: rest,
+            body: Bytes::new(),
         };
-        if self.layout.checksum && !is_whole(frame, &message) {
+        if self.layout.checksum && !is_whole(&frame, &message) {
             return Err(malformed("its checksum is wrong"));
         }
+        // The rest of the frame itself, for it costs no count of owners.
+        let body_at = frame.len() - rest.len();
+        frame.advance(body_at);
+        message.body = frame;
         Ok(message)
     }
 
@@ -263,7 +268,7 @@ impl Codec for StackCodec {
         let Some(frame) = Codec::decode(&mut self.frames, input)? else {
             return Ok(None);
         };
-        let message = self.parse(&frame)?;
+        let message = self.parse(frame)?;
         self.take_session(&message);
         Ok(Some(message))
     }
@@ -338,9 +343,22 @@ fn too_large(what: &str, bytes: usize, max: usize) -> Error {
 }
 
 /// Takes bytes that have their length before them; `None` when they are too long, or there are fewer.
-fn take(rest: &mut Bytes, max: usize) -> Option<Bytes> {
+fn take<'a>(rest: &mut &'a [u8], max: usize) -> Option<&'a [u8]> {
     let length = rest.try_get_u32().ok()? as usize;
-    (length <= max && length <= rest.len()).then(|| rest.split_to(length))
+    if length > max {
+        return None;
+    }
+    rest.split_off(..length)
+}
+
+/// A key as text; those that links use cost no memory.
+fn key_of(key: &[u8]) -> Option<Cow<'static, str>> {
+    const USUAL: [&str; 4] = [REQUEST_ID, SEQUENCE, EPOCH, ACKNOWLEDGED];
+    if let Some(usual) = USUAL.iter().find(|usual| usual.as_bytes() == key) {
+        return Some(Cow::Borrowed(usual));
+    }
+    let key = std::str::from_utf8(key).ok()?;
+    Some(Cow::Owned(key.to_owned()))
 }
 
 fn put(dst: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {

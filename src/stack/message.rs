@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::attachments::Attachments;
 use crate::codec::Body;
 use crate::error::Result;
 
@@ -105,7 +106,7 @@ pub struct Message {
     pub(super) kind: MessageType,
     pub(super) priority: u8,
     pub(super) session: i64,
-    pub(super) attachments: Vec<(Cow<'static, str>, Bytes)>,
+    pub(super) attachments: Attachments,
     pub(super) body: Bytes,
 }
 
@@ -117,7 +118,7 @@ impl Message {
             kind,
             priority: 0,
             session: 0,
-            attachments: Vec::new(),
+            attachments: Attachments::new(),
             body: body.into(),
         }
     }
@@ -218,11 +219,7 @@ impl Message {
     }
 
     pub(super) fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
-        let (key, value) = (key.into(), value.into());
-        match self.attachments.iter_mut().find(|(found, _)| *found == key) {
-            Some((_, old)) => *old = value,
-            None => self.attachments.push((key, value)),
-        }
+        self.attachments.set(key.into(), value.into());
     }
 
     pub(super) fn set_number(&mut self, key: &'static str, number: u64) {

@@ -51,6 +51,7 @@
 //! encoded; a login is refused, or takes too long; a service fails; a program closes it. Otherwise it stays.
 
 mod access;
+mod attachments;
 mod codec;
 mod message;
 mod node;

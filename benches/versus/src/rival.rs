@@ -48,13 +48,7 @@ const OWN: &[Mode] = &[
     Mode::Udp,
     Mode::Link,
 ];
-const EVERY_C: &[Mode] = &[
-    Mode::Raw,
-    Mode::Framed,
-    Mode::Pool,
-    Mode::Udp,
-    Mode::Link,
-];
+const EVERY_C: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool, Mode::Udp, Mode::Link];
 
 const C: Program = Program::Built {
     path: env!("RIVAL_C"),

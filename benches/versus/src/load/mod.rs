@@ -27,8 +27,8 @@ use hdrhistogram::Histogram;
 
 use crate::sys;
 use crowd::{Crowd, Refill};
-pub use script::Shape;
 use script::Script;
+pub use script::Shape;
 
 /// One kind of work, and its size.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,9 @@ use netwheel::codec::{Codec, LengthField, Raw};
 use netwheel::limits::{ConnectionLimits, WorkerLimits};
 use netwheel::stages::Idle;
 use netwheel::tls::Tls;
-use netwheel::{Context, Executor, Group, Handler, Pipeline, Reactor, Result, RunningServer, Server, Udp};
+use netwheel::{
+    Context, Executor, Group, Handler, Pipeline, Reactor, Result, RunningServer, Server, Udp,
+};
 
 use super::{Mode, ServeArgs, announce, identity, netwheel_link};
 

@@ -188,7 +188,8 @@ async fn handle(link: &mut Link, frame: Frame, heard: &mut u64) -> io::Result<()
     match frame.kind {
         QUESTION if frame.body.is_empty() => {
             let count = std::mem::take(heard).to_be_bytes();
-            link.feed(frame.answer(Bytes::copy_from_slice(&count))).await
+            link.feed(frame.answer(Bytes::copy_from_slice(&count)))
+                .await
         }
         QUESTION => link.feed(frame.answer(frame.body.clone())).await,
         ONE_WAY => {

@@ -83,7 +83,10 @@ async fn listen(args: ServeArgs, style: Style) -> io::Result<()> {
         }
         (Mode::Link, _) => {
             let batched = matches!(style, Style::Batched);
-            accept(&listener, |stream| tokio_link::serve(stream, buffer, batched)).await
+            accept(&listener, |stream| {
+                tokio_link::serve(stream, buffer, batched)
+            })
+            .await
         }
         (Mode::Pool, Style::Crossbeam) => {
             let pool = Crossbeam::new(args.pool);
