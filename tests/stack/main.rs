@@ -14,4 +14,5 @@ mod links;
 mod logins;
 mod nodes;
 mod peer;
+mod storms;
 mod worlds;
