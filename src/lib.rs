@@ -6,6 +6,8 @@ mod address;
 #[cfg(feature = "admin")]
 pub mod admin;
 mod buffer;
+#[cfg(feature = "caviar")]
+pub mod caviar;
 mod client;
 mod clock;
 pub mod codec;
@@ -24,6 +26,7 @@ mod id;
 mod inspection;
 mod json;
 pub mod limits;
+pub mod link;
 mod mailbox;
 mod metrics;
 mod net;
@@ -43,6 +46,8 @@ mod server;
 mod sessions;
 pub mod sim;
 mod slots;
+#[cfg(feature = "stack")]
+pub mod stack;
 pub mod stages;
 mod stats;
 mod sync;

@@ -127,6 +127,55 @@ pub const OUTBOX_MESSAGES_MAX: usize = 1024;
 pub const OUTBOX_BYTES_MAX: usize = 8 * MIB;
 /// Time that unacknowledged messages are kept (S1.11).
 pub const OUTBOX_AGE_MAX: Duration = Duration::from_secs(5 * 60);
+/// Bytes of messages in one spool file, over all its links: a disk is shared with others.
+pub const SPOOL_BYTES_MAX: usize = 1024 * MIB;
+/// Messages that wait for the disk of a spool file, besides those that are being written: one commit takes them all,
+/// and a disk that does not keep up shows at once.
+pub const SPOOL_WAITING_MAX: usize = 4096;
+/// Bytes of messages that wait for the disk of a spool file; a larger one waits alone.
+pub const SPOOL_WAITING_BYTES_MAX: usize = 8 * MIB;
+/// Links in one spool file, and cursors: as many as the peers of a listener.
+pub const SPOOL_NAMES_MAX: usize = PEERS_MAX;
+/// Time that cursors and acknowledged messages wait for a message to be written with: an fsync of their own would
+/// cost more than the repeats they spare.
+pub const SPOOL_DELAY: Duration = Duration::from_millis(50);
+/// Bytes of one frame of the stack, its header included (S1.1).
+pub const STACK_FRAME_BYTES_MAX: usize = MIB;
+/// Attachments of one frame of the stack: headers, not a data format.
+pub const STACK_ATTACHMENTS_MAX: usize = 64;
+/// Bytes of an attachment's key.
+pub const STACK_KEY_BYTES_MAX: usize = 256;
+/// Bytes of an attachment's value; what is longer belongs into the body.
+pub const STACK_VALUE_BYTES_MAX: usize = 64 * KIB;
+/// Time that an acknowledgement waits for a frame to ride on (S1.11): most of them find one.
+pub const ACK_DELAY: Duration = Duration::from_millis(50);
+/// Handled messages after which an acknowledgement goes at once: a fast sender's outbox must not fill up with what
+/// has arrived.
+pub const ACK_MESSAGES: u32 = 64;
+/// Time for the answer to a call over a link, unless the caller says another.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls of one link that wait for their answers; one more comes back to its caller.
+pub const CALLS_MAX: usize = 65_536;
+/// Bytes of a node's name: a host name fits, and it fits into a line of the log.
+pub const NODE_ID_BYTES_MAX: usize = 255;
+/// Bytes of chance in the challenge of a login: as many as the hash that answers it has.
+pub const CHALLENGE_BYTES: usize = 32;
+/// Peers that a listener remembers, those included that are away: one more is not let in.
+pub const PEERS_MAX: usize = 65_536;
+/// The longest body of a Caviar message (S2.11).
+pub const CAVIAR_BODY_BYTES_MAX: usize = MIB;
+/// Time for a Caviar client's connect, and for the answer to each of its requests (S2.1).
+pub const CAVIAR_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which a Caviar client that has lost its server dials again (S2.13).
+pub const CAVIAR_RECONNECT_INTERVAL: Duration = Duration::from_secs(2);
+/// Silence after which a Caviar client pings, and a heartbeat counts as missed (S2.14).
+pub const CAVIAR_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Heartbeats of a client in a row whose absence makes a Caviar server close: 10 s in all (S2.14).
+pub const CAVIAR_PINGS_MISSED_MAX: u32 = 2;
+/// Threads of a Caviar client for its callbacks and its listener: one for each.
+pub const CAVIAR_CLIENT_THREADS: usize = 2;
+/// Time for what a Caviar client has sent to leave when it closes.
+pub const CAVIAR_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Length of a turn that is worth a warning: all connections of the worker wait for its end (Seastar, Envoy).
 pub const TURN_WARN: Duration = Duration::from_millis(100);
 /// Length of a turn that is an error: peers have noticed.

@@ -173,3 +173,76 @@ impl fmt::Debug for Mailbox {
             .finish_non_exhaustive()
     }
 }
+
+// Loom, which compiles this file against its own types, has models instead.
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Bell(Arc<AtomicUsize>);
+
+    impl Wake for Bell {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn mailbox(messages_max: usize) -> (Mailbox, impl Fn() -> usize) {
+        let bell = Bell::default();
+        let rung = Arc::clone(&bell.0);
+        let rings = move || rung.load(Ordering::SeqCst);
+        (Mailbox::new(Box::new(bell), messages_max), rings)
+    }
+
+    #[test]
+    fn only_a_worker_that_sleeps_is_woken_and_only_once() {
+        let (mailbox, rings) = mailbox(8);
+        mailbox.push(Command::Arrivals);
+        assert_eq!((rings(), mailbox.commands_waiting()), (0, 1));
+        assert!(!mailbox.may_sleep(), "there is something to do");
+        let mut taken = VecDeque::from([Command::Stop]);
+        mailbox.take(&mut taken);
+        assert_eq!(taken, [Command::Stop, Command::Arrivals]);
+        assert!(mailbox.may_sleep());
+        mailbox.push(Command::Broadcasts);
+        mailbox.push(Command::Broadcasts);
+        assert_eq!((rings(), mailbox.commands_waiting()), (1, 2));
+        mailbox.awake();
+        mailbox.push(Command::Broadcasts);
+        assert_eq!(rings(), 1);
+    }
+
+    #[test]
+    fn a_quiet_push_is_paid_for_by_one() {
+        let (mailbox, rings) = mailbox(8);
+        assert!(!mailbox.push_quietly(Command::Arrivals), "it is awake");
+        let mut taken = VecDeque::new();
+        mailbox.take(&mut taken);
+        assert!(mailbox.may_sleep());
+        assert!(mailbox.push_quietly(Command::Arrivals));
+        assert!(!mailbox.push_quietly(Command::Arrivals), "another owes it");
+        assert_eq!(rings(), 0);
+        mailbox.pay();
+        mailbox.pay();
+        assert_eq!(rings(), 1);
+    }
+
+    #[test]
+    fn messages_are_counted_in_up_to_the_limit_and_out_again() {
+        let (mailbox, _) = mailbox(2);
+        assert!(mailbox.holds_no_messages());
+        assert!(mailbox.admit() && mailbox.admit());
+        assert!(!mailbox.admit(), "full");
+        assert_eq!(mailbox.messages_waiting(), 2);
+        mailbox.admit_always(3);
+        assert_eq!(mailbox.messages_waiting(), 5);
+        mailbox.release(4);
+        assert!(!mailbox.holds_no_messages());
+        assert!(mailbox.admit());
+        mailbox.release(2);
+        assert!(mailbox.holds_no_messages());
+    }
+}

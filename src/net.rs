@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::address::Place;
+use crate::clock::Instant;
 use crate::connection::Service;
 use crate::datagram::{At, EndpointSeed, UdpOptions};
 use crate::error::Error;
@@ -122,6 +123,8 @@ pub(crate) trait Network: Send + Sync {
     fn schedule(&self, after: Duration, task: Task) -> Result<TaskId, (Error, Task)>;
     /// Drops a task uncalled, unless it has been called.
     fn cancel(&self, task: TaskId);
+    /// This moment, on the clock of its workers.
+    fn now(&self) -> Instant;
     /// Where the chance of a client begins: another one for each, and in memory the world's choice.
     fn seed(&self) -> u64;
     /// Opens the sockets of a [`Udp`](crate::Udp), and tells where.

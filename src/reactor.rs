@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use log::{error, info, warn};
 
 use crate::address::{Peer, Place};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::connection::{Listens, Service};
 use crate::datagram::At;
 use crate::error::{Error, ErrorKind};
@@ -776,6 +776,10 @@ impl Network for System {
 
     fn cancel(&self, task: TaskId) {
         self.schedule.cancel(task);
+    }
+
+    fn now(&self) -> clock::Instant {
+        self.clock.now()
     }
 
     fn seed(&self) -> u64 {

@@ -79,7 +79,8 @@ fn every_folder_of_seeds_has_a_target() {
         let path = file.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
         assert!(!seeds(name).is_empty(), "{name}");
-        let behind_feature = ["gzip", "json", "msgpack", "protobuf"].contains(&name);
+        let behind_feature =
+            ["caviar", "gzip", "json", "msgpack", "protobuf", "stack"].contains(&name);
         let known = fuzz::TARGETS.iter().any(|(target, _)| *target == name);
         assert!(known || behind_feature, "{name}");
     }

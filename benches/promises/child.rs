@@ -119,9 +119,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.signal("KILL");
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal("KILL");
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 

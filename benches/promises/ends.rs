@@ -1,5 +1,6 @@
 //! Ends and new beginnings: shutdown under load, kill, the same port again, and clients that come back.
 
+use std::error::Error;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,11 @@ pub(crate) fn promises() -> Vec<Promise> {
             name: "clients-come-back",
             says: "after kill -9, 1,000 clients are back within 5 intervals, and none tries twice within one",
             run: clients_come_back,
+        },
+        Promise {
+            name: "links-come-back",
+            says: "the same for links of the stack: after kill -9, 1,000 nodes are logged in again within 5 intervals",
+            run: links_come_back,
         },
     ]
 }
@@ -140,21 +146,17 @@ fn same_port_again(_: Scale) -> Ran {
 
 /// When a client began a try, and whether it is up.
 #[derive(Default)]
-struct Tries {
-    began: Vec<Instant>,
-    up: bool,
+pub(crate) struct Tries {
+    pub(crate) began: Vec<Instant>,
+    pub(crate) up: bool,
 }
 
+/// The time before each try.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
+
 fn clients_come_back(scale: Scale) -> Ran {
-    const INTERVAL: Duration = Duration::from_millis(500);
-    let count = scale.of(200, 1_000);
-    let mut server = Server::start(&[])?;
-    let address = server.address;
-    let reactor = Reactor::builder().workers(1).start()?;
-    let tries: Vec<Arc<Mutex<Tries>>> = (0..count).map(|_| Arc::default()).collect();
-    let clients = tries.iter().map(|tries| {
-        let seen = Arc::clone(tries);
-        Client::on(&reactor)
+    come_back(scale, &[], |reactor, address, _, seen| {
+        let client = Client::on(reactor)
             .reconnect(Backoff::every(INTERVAL))
             .on_state(move |state| {
                 let mut tries = seen.lock().unwrap();
@@ -164,9 +166,37 @@ fn clients_come_back(scale: Scale) -> Ran {
                 }
             })
             .pipeline(|| Pipeline::new(LengthField::u32()).handle(|_, _| Ok(())))
-            .connect(address)
-    });
-    let clients = clients.collect::<Result<Vec<_>, _>>()?;
+            .connect(address)?;
+        Ok(client)
+    })
+}
+
+#[cfg(feature = "stack")]
+fn links_come_back(scale: Scale) -> Ran {
+    come_back(scale, &["--links"], crate::nodes::dial)
+}
+
+#[cfg(not(feature = "stack"))]
+fn links_come_back(_: Scale) -> Ran {
+    Ok(Outcome::Skipped("needs --features stack".into()))
+}
+
+/// Kills the server of many that `begin` starts, and starts it again: in what time are they back?
+fn come_back<K>(
+    scale: Scale,
+    arguments: &[&str],
+    begin: impl Fn(&Reactor, SocketAddr, usize, Arc<Mutex<Tries>>) -> Result<K, Box<dyn Error>>,
+) -> Ran {
+    let count = scale.of(200, 1_000);
+    let mut server = Server::start(arguments)?;
+    let address = server.address;
+    let reactor = Reactor::builder().workers(1).start()?;
+    let tries: Vec<Arc<Mutex<Tries>>> = (0..count).map(|_| Arc::default()).collect();
+    let begun = tries
+        .iter()
+        .enumerate()
+        .map(|(n, tries)| begin(&reactor, address, n, Arc::clone(tries)));
+    let clients = begun.collect::<Result<Vec<_>, _>>()?;
     let all_up = |up: bool| {
         let start = Instant::now();
         while tries.iter().any(|tries| tries.lock().unwrap().up != up) {
@@ -186,7 +216,8 @@ fn clients_come_back(scale: Scale) -> Ran {
         return Err("not all went down".into());
     }
     thread::sleep(INTERVAL);
-    server = Server::start(&["--listen", &address.to_string()])?;
+    let address = address.to_string();
+    server = Server::start(&[arguments, &["--listen", &address]].concat())?;
     let start = Instant::now();
     let back = all_up(true);
     let took = start.elapsed();

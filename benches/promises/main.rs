@@ -26,6 +26,8 @@ mod ends;
 mod fairness;
 mod latency;
 mod networks;
+#[cfg(feature = "stack")]
+mod nodes;
 mod promise;
 mod report;
 mod serve;

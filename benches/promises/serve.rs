@@ -41,6 +41,10 @@ struct Flags {
     read_timeout: Option<u64>,
     #[arg(long, value_name = "MS")]
     write_stall: Option<u64>,
+    /// A node of the stack, which lets others in
+    #[cfg(feature = "stack")]
+    #[arg(long)]
+    links: bool,
     /// How long a shutdown may take
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     drain: u64,
@@ -66,24 +70,30 @@ impl Stage<Bytes, Bytes> for Heartbeat {
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
     let flags = Flags::parse_from(iter::once(ROLE.into()).chain(arguments));
     let _ = env_logger::try_init();
-    let server = start(&flags);
+    let drain = Duration::from_millis(flags.drain);
+    #[cfg(feature = "stack")]
+    if flags.links {
+        let reactor = Reactor::builder().workers(flags.workers).start();
+        let reactor = reactor.expect("the reactor starts");
+        return run(crate::nodes::serve(&reactor, flags.listen), drain);
+    }
+    run(start(&flags), drain)
+}
+
+/// Tells where it listens, and answers the parent until it is told to end.
+fn run(server: RunningServer, drain: Duration) -> ExitCode {
     tell(server.address());
     tell(process::id());
-    let (stop, stopped) = mpsc::channel();
-    let mut signals = Signals::new([SIGTERM]).expect("a signal");
-    thread::spawn(move || signals.forever().next().map(|_| stop.send(())));
-    let asks = stdin_lines();
-    loop {
-        if stopped.try_recv().is_ok() {
-            let report = server.shutdown(Duration::from_millis(flags.drain));
-            return ExitCode::from(u8::from(report.aborted > 0));
-        }
-        match asks.recv_timeout(Duration::from_millis(5)) {
-            Ok(name) => tell(figure(&server, &name)),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => return ExitCode::FAILURE,
+    for order in orders() {
+        match order {
+            Order::Tell(name) => tell(figure(&server, &name)),
+            Order::Stop => {
+                let report = server.shutdown(drain);
+                return ExitCode::from(u8::from(report.aborted > 0));
+            }
         }
     }
+    ExitCode::FAILURE
 }
 
 fn start(flags: &Flags) -> RunningServer {
@@ -142,14 +152,30 @@ fn figure(server: &RunningServer, name: &str) -> u64 {
     }
 }
 
-fn stdin_lines() -> mpsc::Receiver<String> {
-    let (lines, ends) = mpsc::channel();
+/// What this program is told to do.
+enum Order {
+    Tell(String),
+    Stop,
+}
+
+/// Lines of stdin, until its end, and SIGTERM.
+fn orders() -> mpsc::Receiver<Order> {
+    let (orders, all) = mpsc::channel();
+    let mut signals = Signals::new([SIGTERM]).expect("a signal");
+    let stop = orders.clone();
     thread::spawn(move || {
-        for line in stdin().lock().lines().map_while(std::result::Result::ok) {
-            let _ = lines.send(line);
+        for _ in signals.forever() {
+            let _ = stop.send(Order::Stop);
         }
     });
-    ends
+    thread::spawn(move || {
+        for line in stdin().lock().lines().map_while(std::result::Result::ok) {
+            let _ = orders.send(Order::Tell(line));
+        }
+        // Whoever started this has gone.
+        process::exit(1);
+    });
+    all
 }
 
 fn tell(what: impl std::fmt::Display) {

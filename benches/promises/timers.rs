@@ -97,7 +97,7 @@ fn timers(scale: Scale) -> Ran {
 }
 
 fn wake_ups(scale: Scale) -> Ran {
-    let count: u32 = scale.of(200_000, 2_000_000);
+    let count: u32 = scale.of(30_000, 2_000_000);
     let (opened, opens) = mpsc::channel();
     let server = Server::new()
         .workers(1)

@@ -6,6 +6,7 @@
 pub(crate) mod flags;
 pub(crate) mod load;
 mod progress;
+pub(crate) mod repl;
 mod serve;
 pub(crate) mod signals;
 mod stats_file;

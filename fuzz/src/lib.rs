@@ -21,6 +21,8 @@ pub type Target = fn(&[u8]);
 
 /// Every target that the features allow, by the name of its folder of seeds.
 pub const TARGETS: &[(&str, Target)] = &[
+    #[cfg(feature = "caviar")]
+    ("caviar", caviar),
     ("connection", connection),
     ("delimiter", delimiter),
     ("fixed_length", fixed_length),
@@ -36,6 +38,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("msgpack", msgpack),
     #[cfg(feature = "protobuf")]
     ("protobuf", protobuf),
+    #[cfg(feature = "stack")]
+    ("stack", stack),
 ];
 
 /// Settings: set of delimiters, 64 to keep them, 128 to skip bad frames; maximum.
@@ -185,6 +189,55 @@ pub fn protobuf(data: &[u8]) {
     check_body(&mut netwheel::codec::Protobuf::<Proto, Proto>::new(), data);
 }
 
+/// Settings: the longest body; 0 and what is above 127 mean the longest that a length can tell.
+#[cfg(feature = "caviar")]
+pub fn caviar(data: &[u8]) {
+    use netwheel::caviar::{CaviarCodec, Message};
+
+    let Some((&choice, stream)) = data.split_first() else {
+        return;
+    };
+    let body_bytes_max = match choice {
+        0 | 128.. => usize::MAX,
+        few => usize::from(few),
+    };
+    let codec = || CaviarCodec::new().body_bytes_max(body_bytes_max);
+    // However the stream is cut; each message is then what it was when it has gone out and come in again.
+    let decode = |piece: usize| {
+        let (mut codec, mut input) = (codec(), BytesMut::new());
+        let mut messages: Vec<Message> = Vec::new();
+        for bytes in stream.chunks(piece) {
+            input.extend_from_slice(bytes);
+            loop {
+                match codec.decode(&mut input) {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(_) => return (messages, true),
+                }
+            }
+        }
+        (messages, false)
+    };
+    let whole = decode(usize::MAX);
+    assert_eq!(decode(1), whole);
+    for message in whole.0 {
+        assert!(message.body.len() <= body_bytes_max);
+        let mut output = Output::new();
+        codec()
+            .encode(message.clone(), &mut output)
+            .expect("what was decoded can be sent");
+        let mut sent = BytesMut::from(&output.tail()[..]);
+        // Long bodies are shared, and stand behind.
+        if sent.len() < output.len() {
+            sent.extend_from_slice(&message.body);
+        }
+        let again = codec()
+            .decode(&mut sent)
+            .expect("what was sent is a message");
+        assert_eq!(again.expect("a whole one"), message);
+    }
+}
+
 fn policy(skip: bool) -> OnFrameError {
     if skip {
         OnFrameError::Skip
@@ -278,4 +331,55 @@ where
     let again = body.decode(&wire["before".len()..]);
     assert_eq!(again.expect("what was sent can be received"), message);
     Some(message)
+}
+
+/// Settings: 1 for profile `book`, 2 for checksums.
+#[cfg(feature = "stack")]
+pub fn stack(data: &[u8]) {
+    use netwheel::link::Wire;
+    use netwheel::stack::{Message, Profile, StackWire};
+
+    let Some((&choice, stream)) = data.split_first() else {
+        return;
+    };
+    let profile = if choice & 1 == 0 {
+        Profile::Spec
+    } else {
+        Profile::Book
+    };
+    let wire = StackWire::new(profile).checksum(choice & 2 != 0);
+    // However the stream is cut; each message is then what it was when it has gone out and come in again.
+    let decode = |piece: usize| {
+        let (mut codec, mut input) = (wire.codec(), BytesMut::new());
+        let mut messages: Vec<Message> = Vec::new();
+        for bytes in stream.chunks(piece) {
+            input.extend_from_slice(bytes);
+            loop {
+                match codec.decode(&mut input) {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(_) => return (messages, true),
+                }
+            }
+        }
+        (messages, false)
+    };
+    let whole = decode(usize::MAX);
+    assert_eq!(decode(1), whole);
+    for message in whole.0 {
+        let _ = (wire.kind(&message), wire.stamp_of(&message));
+        let mut output = Output::new();
+        wire.codec()
+            .encode(message.clone(), &mut output)
+            .expect("what was decoded can be sent");
+        let sent = output.tail().clone();
+        let again = wire.codec().decode(&mut BytesMut::from(&sent[..]));
+        let again = again
+            .expect("what was sent is a frame")
+            .expect("a whole one");
+        assert_eq!(
+            (again.kind(), again.body()),
+            (message.kind(), message.body())
+        );
+    }
 }

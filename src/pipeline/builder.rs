@@ -188,6 +188,14 @@ impl<C: Codec> PipelineBuilder<C> {
         ))
     }
 
+    /// Finishes with an end of the crate's own.
+    pub(crate) fn end_with<T: Terminal<C::In, C::Out>>(
+        self,
+        terminal: T,
+    ) -> Pipeline<C::In, C::Out> {
+        self.finish(terminal)
+    }
+
     fn finish<T: Terminal<C::In, C::Out>>(mut self, terminal: T) -> Pipeline<C::In, C::Out> {
         // A vector starts with room for four; most connections never get another stage.
         self.slots.shrink_to_fit();

@@ -37,6 +37,8 @@ pub use context::{Context, Edits};
 pub use event::Event;
 pub use filter::{Filter, Inbound};
 pub use handler::Handler;
+pub(crate) use handler::Terminal;
+pub(crate) use lane::{Lane, LaneEnd};
 pub use lane::{LaneContext, PoolHandler};
 pub(crate) use link::Link;
 pub(crate) use parcels::Parcels;

@@ -263,6 +263,10 @@ impl Network for MemoryNetwork {
         self.schedule.cancel(task);
     }
 
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     fn seed(&self) -> u64 {
         self.fabric().random.next()
     }

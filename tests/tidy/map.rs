@@ -72,7 +72,7 @@ pub(crate) fn limits(architecture: &str, limits: &Source) -> Vec<String> {
 
 /// The lines under the first heading that contains `title`, in any case, up to the next heading of its
 /// level or a higher one. A `#` inside a code block is no heading.
-fn section<'a>(markdown: &'a str, title: &str) -> Option<Vec<&'a str>> {
+pub(crate) fn section<'a>(markdown: &'a str, title: &str) -> Option<Vec<&'a str>> {
     let mut fenced = false;
     let mut lines = markdown.lines().map(|line| {
         let fence = line.trim_start().starts_with("```");

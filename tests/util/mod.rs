@@ -13,6 +13,7 @@
 mod caller;
 mod gate;
 pub(crate) mod log;
+mod scratch;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -26,6 +27,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) use caller::Caller;
 pub(crate) use gate::Gate;
+pub(crate) use scratch::Scratch;
 
 /// The longest that a test waits for what must happen: far more than a loaded machine needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,12 +1,15 @@
-/* The limit: a hand-written epoll echo server, raw, framed, framed with a pool of threads, and datagrams.
+/* The limit: a hand-written epoll echo server, raw, framed, framed with a pool of threads,
+ * datagrams, and links of the private stack.
  *
  * It speaks the same command line as every rival (see ../README.md):
- *   epoll_server --listen 127.0.0.1:0 --mode raw|framed|pool|udp --workers 1 --pool 4 --buffer 65536 --spin 0
+ *   epoll_server --listen 127.0.0.1:0 --mode raw|framed|pool|udp|link --workers 1 --pool 4 --buffer 65536 --spin 0
  *
  * Edge-triggered, registered once for both directions, one shared read buffer per worker, a short read ends
- * the reading, one write per readable connection and turn. Frames have a 4-byte big-endian length. */
+ * the reading, one write per readable connection and turn. Frames have a 4-byte big-endian length.
+ * Links: every login is accepted, pings and questions are answered, nobody is watched. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -22,8 +25,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEADER = 4, EVENTS = 256, THREADS_MAX = 16, FRAME_MAX = 16 << 20 };
-enum mode { RAW, FRAMED, POOL, UDP };
+enum { HEADER = 4, EVENTS = 256, THREADS_MAX = 16, FRAME_MAX = 16 << 20, LINK_FRAME_MAX = 1 << 20 };
+enum { LINK_HEADER = 22, LINK_LENGTH_AT = 4, LINK_TYPE_AT = 16 };
+enum { QUESTION, ANSWER, ONE_WAY, LOGIN, LOGIN_ANSWER, PING, PONG };
+enum mode { RAW, FRAMED, POOL, UDP, LINK };
 
 /* Bytes a connection keeps between turns: an unfinished frame, or output the socket did not take. */
 struct bytes {
@@ -35,6 +40,7 @@ struct connection {
     int fd;              /* -1 once closed; freed when the last job has come back */
     unsigned lane;       /* its pool thread: one thread per connection keeps the order */
     unsigned jobs;       /* handed to the pool and not yet answered */
+    uint64_t heard;      /* messages since the last question of nothing, in mode link */
     struct bytes in, out;
 };
 
@@ -161,6 +167,89 @@ static void handle(struct bytes *answer, const char *frame, size_t len) {
     bytes_append(answer, frame, len);
 }
 
+static uint32_t number_at(const char *data) {
+    uint32_t number;
+    memcpy(&number, data, sizeof number);
+    return ntohl(number);
+}
+
+/* Bytes of a link's frame up to its body, or 0 for one that is malformed. */
+static size_t link_head(const char *frame, size_t len) {
+    size_t at = LINK_HEADER;
+    uint32_t attachments = number_at(frame + 18);
+    if (attachments > 64) return 0;
+    for (uint32_t parts = 2 * attachments; parts; parts--) { /* keys and values */
+        if (len - at < 4) return 0;
+        uint32_t part = number_at(frame + at);
+        if (len - at - 4 < part) return 0;
+        at += 4 + part;
+    }
+    return at;
+}
+
+/* An answer: the frame's first `head` bytes, another type, and a body. */
+static void link_answer(struct bytes *answer, const char *frame, size_t head, char type, const void *body, size_t len) {
+    size_t start = answer->len;
+    uint32_t length = htonl((uint32_t)(head + len));
+    bytes_append(answer, frame, head);
+    bytes_append(answer, body, len);
+    memcpy(answer->data + start + LINK_LENGTH_AT, &length, sizeof length);
+    answer->data[start + LINK_TYPE_AT] = type;
+}
+
+/* One frame of a link; false when it is not to be understood. */
+static bool link_handle(struct connection *c, struct bytes *answer, const char *frame, size_t len) {
+    size_t head = link_head(frame, len);
+    if (!head || memcmp(frame, "\xab\xef\x01", 3)) return false;
+    uint64_t heard = htobe64(c->heard);
+    char accepted[LINK_HEADER];
+    switch (frame[LINK_TYPE_AT]) {
+    case QUESTION:
+        if (len > head) {
+            link_answer(answer, frame, head, ANSWER, frame + head, len - head);
+        } else {
+            link_answer(answer, frame, head, ANSWER, &heard, sizeof heard);
+            c->heard = 0;
+        }
+        return true;
+    case ONE_WAY:
+        c->heard++;
+        return true;
+    case LOGIN:
+        memcpy(accepted, frame, LINK_HEADER);
+        memset(accepted + 18, 0, 4);
+        link_answer(answer, accepted, LINK_HEADER, LOGIN_ANSWER, "", 1);
+        return true;
+    case PING:
+        link_answer(answer, frame, head, PONG, frame, 0);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Answers whole frames of a link. */
+static bool link_each(struct connection *c, struct bytes *answer, const char *data, size_t len) {
+    for (size_t at = 0; at < len;) {
+        uint32_t frame = number_at(data + at + LINK_LENGTH_AT);
+        if (!link_handle(c, answer, data + at, frame)) return false;
+        at += frame;
+    }
+    return true;
+}
+
+/* The bytes of all whole frames of a link, likewise. */
+static ssize_t whole_link_frames(const char *data, size_t len) {
+    size_t at = 0;
+    while (len - at >= LINK_HEADER) {
+        uint32_t frame = number_at(data + at + LINK_LENGTH_AT);
+        if (frame < LINK_HEADER || frame > LINK_FRAME_MAX) return -1;
+        if (len - at < frame) break;
+        at += frame;
+    }
+    return (ssize_t)at;
+}
+
 /* The bytes of all whole frames at the start of `data`, or -1 for a frame that is too long. */
 static ssize_t whole_frames(const char *data, size_t len) {
     size_t at = 0;
@@ -204,14 +293,15 @@ static bool ingest(struct worker *w, struct connection *c, const char *data, siz
         data = c->in.data;
         len = c->in.len;
     }
-    ssize_t whole = whole_frames(data, len);
+    ssize_t whole = mode == LINK ? whole_link_frames(data, len) : whole_frames(data, len);
     if (whole < 0) return false;
     bool open = true;
     if (whole && mode == POOL) {
         offload(w, c, data, (size_t)whole);
     } else if (whole) {
         w->answer.len = 0;
-        handle_each(&w->answer, data, (size_t)whole);
+        if (mode != LINK) handle_each(&w->answer, data, (size_t)whole);
+        else if (!link_each(c, &w->answer, data, (size_t)whole)) return false;
         open = connection_write(c, w->answer.data, w->answer.len);
     }
     size_t rest = len - (size_t)whole;
@@ -401,6 +491,7 @@ static unsigned threads(const char *value) {
 static enum mode mode_of(const char *word) {
     if (!strcmp(word, "raw")) return RAW;
     if (!strcmp(word, "udp")) return UDP;
+    if (!strcmp(word, "link")) return LINK;
     return !strcmp(word, "framed") ? FRAMED : POOL;
 }
 

@@ -1,5 +1,7 @@
 //! The cases: one kind of work each, who enters it, and the figures to reach.
 
+use std::time::Duration;
+
 use crate::goal::Goal;
 use crate::load::Load;
 use crate::metric::Metric;
@@ -44,6 +46,8 @@ pub struct Case {
     pub growth: Option<usize>,
     /// Rounds beyond which the figure does not move.
     pub rounds_max: usize,
+    /// Warm-up and window last at least so long: what happens once in a while happens in each.
+    pub period: Duration,
     /// Too long for `--quick`.
     pub is_long: bool,
 }
@@ -89,6 +93,7 @@ const PLAIN: Case = Case {
     goals: &[],
     growth: None,
     rounds_max: usize::MAX,
+    period: Duration::ZERO,
     is_long: false,
 };
 
@@ -124,6 +129,34 @@ const FRAMED: &[&str] = &[
 const POOL: &[&str] = &["tokio", "tokio-crossbeam", "c", "netwheel", "netty", "go"];
 const SEALED: &[&str] = &["tokio", "tokio-64k", "tokio-current", "netwheel"];
 const FEW: &[&str] = &["tokio", "c", "netwheel"];
+
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Three heartbeats may be missed: so long it takes until each link has been looked at.
+const WATCHED: Duration = Duration::from_secs(15);
+const CALLS_NOTE: &str = "Each call is followed by another when it is answered. tokio-batch: the same wire by hand on \
+                          tokio_util. tarpc: another wire and its own client, of which only the server's CPU time counts.";
+const CALLS: &[&str] = &["tokio-batch", "tokio", "tarpc", "c", "netwheel"];
+
+/// What the project asks of links: beside tokio by hand, and beside what its users take.
+const fn call_goals(by_hand: f64) -> [Goal; 2] {
+    [
+        Goal::faster(CPU, "tokio-batch", by_hand, ""),
+        Goal::faster(CPU, "tarpc", 2.0, ""),
+    ]
+}
+
+const ONE_CALL: [Goal; 2] = call_goals(1.05);
+const MANY_CALLS: [Goal; 2] = call_goals(1.3);
+
+const fn calls(in_flight: u64) -> Work {
+    Work::Load(Load::Closed {
+        connections: 1,
+        idle: 0,
+        depth: in_flight,
+        sliding: true,
+        spin: false,
+    })
+}
 
 const ROOM: &[&str] = &["tokio", "tokio-batch", "tokio-current", "netwheel"];
 
@@ -275,6 +308,62 @@ pub const CASES: &[Case] = &[
             Goal::faster(CPU, "tokio", 1.0, ""),
             Goal::faster(CPU, "c", 0.95, ""),
         ],
+        ..PLAIN
+    },
+    Case {
+        name: "link-calls-1",
+        title: "two-way calls on one link, 64 B, 1 in flight",
+        note: CALLS_NOTE,
+        work: calls(1),
+        mode: Mode::Link,
+        servers: CALLS,
+        goals: &ONE_CALL,
+        ..PLAIN
+    },
+    Case {
+        name: "link-calls-64",
+        title: "two-way calls on one link, 64 B, 64 in flight",
+        note: CALLS_NOTE,
+        work: calls(64),
+        mode: Mode::Link,
+        servers: CALLS,
+        goals: &MANY_CALLS,
+        ..PLAIN
+    },
+    Case {
+        name: "link-calls-1024",
+        title: "two-way calls on one link, 64 B, 1,024 in flight",
+        note: CALLS_NOTE,
+        work: calls(1024),
+        mode: Mode::Link,
+        servers: CALLS,
+        goals: &MANY_CALLS,
+        ..PLAIN
+    },
+    Case {
+        name: "link-one-way",
+        title: "messages that want no answer, on one link, 64 B",
+        note: "Bursts of 255 and a question of how many have come, four bursts under way. tarpc has no such messages.",
+        work: Work::Load(Load::OneWay { burst: 255 }),
+        mode: Mode::Link,
+        servers: &["tokio-batch", "tokio", "c", "netwheel"],
+        ..PLAIN
+    },
+    Case {
+        name: "link-heartbeats",
+        title: "10,000 links, each pings once in 5 s",
+        note: "The C loop answers pings and watches over nobody. The others look for silent peers too: tokio each \
+               5 s, netwheel each 15 s, which is the least that the window takes.",
+        work: Work::Load(Load::Heartbeats {
+            links: 10_000,
+            every: HEARTBEAT,
+        }),
+        mode: Mode::Link,
+        servers: &["c", "tokio-batch", "netwheel"],
+        goals: &[Goal::within(CPU, "c", 1.2, "")],
+        rounds_max: 3,
+        period: WATCHED,
+        is_long: true,
         ..PLAIN
     },
     Case {

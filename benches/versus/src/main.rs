@@ -11,6 +11,7 @@ mod probe;
 mod process;
 mod report;
 mod rival;
+mod rpc;
 mod runner;
 mod server;
 mod statistics;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::case::{Case, Cores};
-use crate::load::{Load, Message, Probe, Timing, Window};
+use crate::load::{Load, Message, Opening, Probe, Shape, Timing, Window};
 use crate::metric::{Metric, Sample};
 use crate::probe::{CALLGRIND, CpuProbe, MemoryProbe, Tool, ToolProbe, collected};
 use crate::process::ServerProcess;
@@ -47,7 +47,9 @@ impl Run<'_> {
             | Load::Open { .. }
             | Load::Broadcast { .. }
             | Load::Churn { .. }
-            | Load::Datagrams { .. } => {
+            | Load::Datagrams { .. }
+            | Load::Heartbeats { .. }
+            | Load::OneWay { .. } => {
                 let mut probe = CpuProbe::new(&server);
                 let window = self.load_on(&server, self.bench.timing, &mut probe)?;
                 let mut sample = Sample::from_window(&window);
@@ -130,11 +132,24 @@ impl Run<'_> {
         sys::pin_current_thread(&cores)?;
         let message = Message {
             bytes: self.case.bytes,
-            framed: matches!(self.case.mode, Mode::Framed | Mode::Pool | Mode::Broadcast),
-            tls: self.case.mode == Mode::Tls,
+            shape: match self.case.mode {
+                Mode::Framed | Mode::Pool | Mode::Broadcast => Shape::Framed,
+                Mode::Link if self.rival.has_own_client() => Shape::Rpc,
+                Mode::Link => Shape::Question,
+                Mode::Raw | Mode::Tls | Mode::Udp => Shape::Bare,
+            },
+            opening: match self.case.mode {
+                Mode::Tls => Opening::Tls,
+                Mode::Link => Opening::Login,
+                _ => Opening::None,
+            },
         };
         let timing = Timing {
-            warm_up: timing.warm_up.max(self.rival.warm_up_min),
+            warm_up: timing
+                .warm_up
+                .max(self.rival.warm_up_min)
+                .max(self.case.period),
+            window: timing.window.max(self.case.period),
             ..timing
         };
         let window = self.load.run(server.address(), message, timing, probe);

@@ -46,8 +46,9 @@ const OWN: &[Mode] = &[
     Mode::Tls,
     Mode::Broadcast,
     Mode::Udp,
+    Mode::Link,
 ];
-const EVERY_C: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool, Mode::Udp];
+const EVERY_C: &[Mode] = &[Mode::Raw, Mode::Framed, Mode::Pool, Mode::Udp, Mode::Link];
 
 const C: Program = Program::Built {
     path: env!("RIVAL_C"),
@@ -92,6 +93,8 @@ const fn netwheel(
 ) -> Rival {
     rival(name, Program::Own("netwheel"), options, about)
 }
+
+const TARPC: &str = "tarpc";
 
 /// Every server. **A new rival is a line here**, and its name in the cases that it enters.
 pub const RIVALS: &[Rival] = &[
@@ -182,6 +185,15 @@ pub const RIVALS: &[Rival] = &[
         "multi-thread, business pool fed by crossbeam, answers by oneshot",
     ),
     Rival {
+        modes: &[Mode::Link],
+        ..rival(
+            TARPC,
+            Program::Own(TARPC),
+            &[],
+            "tarpc on tokio multi-thread, bincode, a task a call; its own wire, and its own client for the load",
+        )
+    },
+    Rival {
         modes: EVERY_C,
         ..rival(
             "c",
@@ -239,6 +251,11 @@ impl Rival {
                 (!missing.is_empty()).then(|| missing.to_owned())
             }
         }
+    }
+
+    /// Whether it speaks a wire of its own, and its own client makes the load.
+    pub fn has_own_client(&self) -> bool {
+        self.name == TARPC
     }
 
     /// Whether valgrind can count its instructions: a JIT or a foreign scheduler defeats it.

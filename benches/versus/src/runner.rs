@@ -90,7 +90,9 @@ impl Plan {
                 warm_up, window, ..
             } = self.bench.timing;
             for rival in self.servers(case)?.0 {
-                let once = window + warm_up.max(rival.warm_up_min) + Duration::from_millis(100);
+                let once = window.max(case.period)
+                    + warm_up.max(rival.warm_up_min).max(case.period)
+                    + Duration::from_millis(100);
                 seconds += once.as_secs_f64() * self.rounds(case) as f64;
             }
         }

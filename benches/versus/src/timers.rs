@@ -12,7 +12,7 @@ mod random;
 mod timers;
 
 // The included files know these by the names that they have in the library.
-use internal::{clock, id, sync};
+use internal::{clock, id, planted, sync};
 use timers::{Heap, OurWheel, Service, Timers, Tree};
 
 /// Something that keeps timers.

@@ -105,6 +105,64 @@ fn frames_come_back_whole_and_in_order() {
     }
 }
 
+/// A frame of the private stack: a type, the id of a question, and a body.
+fn link_frame(kind: u8, id: Option<u64>, body: &[u8]) -> Vec<u8> {
+    let mut frame = b"\xab\xef\x01\x01\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    frame.extend([kind, 0, 0, 0, 0, u8::from(id.is_some())]);
+    if let Some(id) = id {
+        frame.extend(b"\0\0\0\x03rid\0\0\0\x08");
+        frame.extend(id.to_be_bytes());
+    }
+    frame.extend(body);
+    let length = (frame.len() as u32).to_be_bytes();
+    frame[4..8].copy_from_slice(&length);
+    frame
+}
+
+#[test]
+fn links_log_in_and_every_question_is_answered_by_its_id() {
+    for kind in ["netwheel", "tokio", "tokio-current", "tokio-batch"] {
+        let server = Server::start(kind, "link");
+        let mut stream = server.connect();
+        let (login, ping) = (link_frame(3, None, b""), link_frame(5, None, b""));
+        let one_way = link_frame(2, None, b"no answer");
+        let asked = [
+            link_frame(0, Some(7), b"seven"),
+            one_way.clone(),
+            ping,
+            one_way,
+            link_frame(0, Some(8), b""),
+            link_frame(0, Some(9), b""),
+        ];
+        let answered = [
+            link_frame(1, Some(7), b"seven"),
+            link_frame(6, None, b""),
+            link_frame(1, Some(8), &2_u64.to_be_bytes()),
+            link_frame(1, Some(9), &0_u64.to_be_bytes()),
+        ];
+        stream.write_all(&login).expect("open");
+        echoes(&mut stream, &link_frame(4, None, &[0]));
+        stream.write_all(&asked.concat()).expect("open");
+        let mut answers = vec![0; answered.concat().len()];
+        stream.read_exact(&mut answers).expect("answers");
+        // Pongs are the link's own: they may pass the answers of services.
+        assert_eq!(sorted(&answers), sorted(&answered.concat()), "{kind}");
+    }
+}
+
+/// The frames of a stream, in an order that does not depend on the stream's.
+fn sorted(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while let Some(length) = bytes.get(4..8) {
+        let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
+        let (frame, rest) = bytes.split_at(length as usize);
+        frames.push(frame);
+        bytes = rest;
+    }
+    frames.sort();
+    frames
+}
+
 /// The other languages' servers, where they could be built, under the load that verifies every byte.
 #[test]
 fn the_runner_reports_every_mode() {
@@ -112,11 +170,11 @@ fn the_runner_reports_every_mode() {
     let output = Command::new(PROGRAM)
         .args([
             "--case",
-            "raw-pingpong,framed-pipeline,pool-pipeline,udp-pingpong",
+            "raw-pingpong,framed-pipeline,pool-pipeline,udp-pingpong,link-calls-64,link-one-way",
         ])
         .args([
             "--only",
-            "tokio-batch,c,libuv,go",
+            "tokio-batch,tarpc,c,libuv,go",
             "--rounds",
             "2",
             "--seconds",
@@ -130,10 +188,14 @@ fn the_runner_reports_every_mode() {
     assert!(output.status.success(), "{errors}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let outcomes = report["outcomes"].as_array().expect("a list");
-    assert_eq!(outcomes.len(), 4);
+    assert_eq!(outcomes.len(), 6);
     for outcome in outcomes {
         let first = &outcome["entries"][0];
-        assert_eq!(first["server"], "tokio");
+        assert!(
+            first["server"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("tokio"))
+        );
         assert!(first["rounds"][1]["cpu"].as_f64().expect("a figure") > 0.0);
     }
     let markdown = fs::read_to_string(folder.join("versus.md")).expect("the report");

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::peer::{Peer, histogram};
 use super::script::Script;
 use super::stream::Stream;
+use super::{Opening, wire};
 use crate::sys::{self, Epoll};
 
 /// Larger than any burst, so that a read is rarely repeated.
@@ -46,8 +47,7 @@ pub struct Crowd {
     epoll: Epoll,
     peers: Vec<Peer>,
     script: Script,
-    /// Whether they speak TLS.
-    tls: bool,
+    opening: Opening,
     buffer: Vec<u8>,
     latency: Histogram<u64>,
     outstanding: u64,
@@ -61,13 +61,13 @@ impl Crowd {
         address: SocketAddr,
         count: usize,
         script: Script,
-        tls: bool,
+        opening: Opening,
     ) -> io::Result<Self> {
         let mut crowd = Self {
             epoll: Epoll::new(EVENTS_PER_TURN)?,
             peers: Vec::with_capacity(count),
             script,
-            tls,
+            opening,
             buffer: vec![0; READ_BYTES],
             latency: histogram(),
             outstanding: 0,
@@ -88,10 +88,13 @@ impl Crowd {
                 let stream = connect(address, index)?;
                 self.epoll.add(&stream, index)?;
                 let origin = self.script.origin(index);
-                let stream = if self.tls {
-                    Stream::sealed(stream)?
-                } else {
-                    Stream::plain(stream)
+                let stream = match self.opening {
+                    Opening::None => Stream::plain(stream),
+                    Opening::Tls => Stream::sealed(stream)?,
+                    Opening::Login => {
+                        wire::log_in(&stream, index)?;
+                        Stream::plain(stream)
+                    }
                 };
                 self.peers.push(Peer::new(stream, origin, &self.script));
             }

@@ -9,12 +9,15 @@ mod churn;
 mod closed;
 mod crowd;
 mod datagrams;
+mod one_way;
 mod open;
 mod peer;
+mod rpc;
 mod script;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -25,6 +28,7 @@ use hdrhistogram::Histogram;
 use crate::sys;
 use crowd::{Crowd, Refill};
 use script::Script;
+pub use script::Shape;
 
 /// One kind of work, and its size.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +52,10 @@ pub enum Load {
     Churn { at_once: usize },
     /// Each of so many UDP sockets asks one datagram, and the next when it is answered.
     Datagrams { peers: usize },
+    /// So many links, each of which pings once in `every`.
+    Heartbeats { links: usize, every: Duration },
+    /// Bursts of messages that want no answer, on one link; each burst ends with a question of how many came.
+    OneWay { burst: u64 },
     /// Connections that asked once and then stay silent: `few`, then `many`.
     Idle { few: usize, many: usize },
 }
@@ -56,8 +64,18 @@ pub enum Load {
 #[derive(Debug, Clone, Copy)]
 pub struct Message {
     pub bytes: usize,
-    pub framed: bool,
-    pub tls: bool,
+    pub shape: Shape,
+    pub opening: Opening,
+}
+
+/// What comes before the first message of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    None,
+    /// TLS.
+    Tls,
+    /// A login of the stack's wire.
+    Login,
 }
 
 /// How long to warm up, and to measure.
@@ -128,6 +146,8 @@ impl Load {
             Self::Open { connections, .. } | Self::Broadcast { connections, .. } => connections,
             Self::Churn { at_once } => at_once,
             Self::Datagrams { peers } => peers,
+            Self::Heartbeats { links, .. } => links,
+            Self::OneWay { .. } => 1,
             Self::Idle { many, .. } => many,
         }
     }
@@ -141,6 +161,9 @@ impl Load {
         probe: &mut dyn Probe,
     ) -> Result<Window> {
         match self {
+            Self::Closed { depth, .. } if message.shape == Shape::Rpc => {
+                rpc::run(address, depth, message, timing, probe)
+            }
             Self::Closed {
                 connections,
                 idle,
@@ -148,9 +171,9 @@ impl Load {
                 sliding,
                 spin,
             } => {
-                let script = Script::new(message.bytes, message.framed, depth as usize);
+                let script = Script::new(message.bytes, message.shape, depth as usize);
                 let _silent = silent(address, idle, message)?;
-                let crowd = Crowd::connect(address, connections, script, message.tls)?;
+                let crowd = Crowd::connect(address, connections, script, message.opening)?;
                 let refill = if sliding {
                     Refill::Sliding
                 } else {
@@ -159,24 +182,31 @@ impl Load {
                 closed::run(crowd, depth, refill, spin, timing, probe)
             }
             Self::Open { connections, rate } => {
-                let script = Script::new(message.bytes, message.framed, 1);
-                let crowd = Crowd::connect(address, connections, script, message.tls)?;
+                let script = Script::new(message.bytes, message.shape, 1);
+                let crowd = Crowd::connect(address, connections, script, message.opening)?;
                 open::run(crowd, rate, timing, probe)
             }
             Self::Broadcast { connections, depth } => {
-                let script = Script::new(message.bytes, message.framed, depth as usize);
-                let crowd = Crowd::connect(address, connections, script, message.tls)?;
+                let script = Script::new(message.bytes, message.shape, depth as usize);
+                let crowd = Crowd::connect(address, connections, script, message.opening)?;
                 broadcast::run(crowd, depth, timing, probe)
             }
             Self::Churn { at_once } => {
-                let script = Script::new(message.bytes, message.framed, 1);
+                let script = Script::new(message.bytes, message.shape, 1);
                 churn::run(address, at_once, script, timing, probe)
             }
             Self::Datagrams { peers } => {
                 datagrams::run(address, peers, one(message), timing, probe)
             }
+            Self::Heartbeats { links, every } => {
+                let script = Script::new(0, Shape::Ping, 1);
+                let crowd = Crowd::connect(address, links, script, message.opening)?;
+                let rate = links as f64 / every.as_secs_f64();
+                open::run(crowd, rate, timing, probe)
+            }
+            Self::OneWay { burst } => one_way::run(address, burst, message, timing, probe),
             Self::Idle { few, many } => {
-                let mut crowd = Crowd::connect(address, few, one(message), message.tls)?;
+                let mut crowd = Crowd::connect(address, few, one(message), message.opening)?;
                 crowd.forget();
                 let started = Started::now()?;
                 probe.begin()?;
@@ -189,7 +219,7 @@ impl Load {
 }
 
 fn one(message: Message) -> Script {
-    Script::new(message.bytes, message.framed, 1)
+    Script::new(message.bytes, message.shape, 1)
 }
 
 /// Opens connections that ask once; they stay open as long as the value lives.
@@ -201,7 +231,7 @@ fn silent(address: SocketAddr, count: usize, message: Message) -> Result<Option<
         address,
         count,
         one(message),
-        message.tls,
+        message.opening,
     )?))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Load, Message, Probe, Timing, Window};
+use super::{Load, Message, Opening, Probe, Shape, Timing, Window};
 
 const TIMING: Timing = Timing {
     warm_up: Duration::from_millis(10),
@@ -16,8 +16,8 @@ const TIMING: Timing = Timing {
 };
 const SMALL: Message = Message {
     bytes: 64,
-    framed: true,
-    tls: false,
+    shape: Shape::Framed,
+    opening: Opening::None,
 };
 
 /// Serves each connection with `answer`, which may change what was read.
@@ -110,8 +110,8 @@ fn a_window_ends_at_its_messages() {
 fn streams_cross_many_reads() {
     let large = Message {
         bytes: 64 * 1024,
-        framed: false,
-        tls: false,
+        shape: Shape::Bare,
+        opening: Opening::None,
     };
     let window = run(closed(8, true), large, echo).expect("an honest server");
     assert!(window.messages >= 4 * 8);

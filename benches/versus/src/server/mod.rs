@@ -2,7 +2,10 @@
 
 mod identity;
 mod netwheel;
+mod netwheel_link;
+mod tarpc_rival;
 mod tokio_broadcast;
+mod tokio_link;
 mod tokio_pool;
 mod tokio_rival;
 
@@ -29,6 +32,9 @@ pub enum Mode {
     /// Decodes frames as framed does. The first of a connection comes back to it, and each further one goes
     /// to all that have sent one, itself too.
     Broadcast,
+    /// Speaks the wire of the private stack: lets every login in, answers pings, and echoes questions with their id.
+    /// A question of nothing is answered with the number of messages since the last one that wanted no answer.
+    Link,
 }
 
 impl Mode {
@@ -41,6 +47,7 @@ impl Mode {
             Self::Udp => "udp",
             Self::Pool => "pool",
             Self::Broadcast => "broadcast",
+            Self::Link => "link",
         }
     }
 }
@@ -89,6 +96,7 @@ pub const KINDS: &[(&str, Serve)] = &[
     ("tokio-current", tokio_rival::current_thread),
     ("tokio-batch", tokio_rival::batched_flush),
     ("tokio-crossbeam", tokio_rival::crossbeam),
+    ("tarpc", tarpc_rival::serve),
 ];
 
 /// The server of that name.

@@ -8,9 +8,11 @@ use netwheel::codec::{Codec, LengthField, Raw};
 use netwheel::limits::{ConnectionLimits, WorkerLimits};
 use netwheel::stages::Idle;
 use netwheel::tls::Tls;
-use netwheel::{Context, Executor, Group, Handler, Pipeline, Reactor, Result, RunningServer, Server, Udp};
+use netwheel::{
+    Context, Executor, Group, Handler, Pipeline, Reactor, Result, RunningServer, Server, Udp,
+};
 
-use super::{Mode, ServeArgs, announce, identity};
+use super::{Mode, ServeArgs, announce, identity, netwheel_link};
 
 /// Sends each message back; closes a peer that is silent for `idle`, where that is asked for.
 fn echo(
@@ -43,8 +45,10 @@ impl Handler<Bytes, Bytes> for Member {
 
 /// One reactor: an acceptor and the workers asked for.
 pub fn serve(args: &ServeArgs) -> io::Result<()> {
-    if args.mode == Mode::Udp {
-        return serve_datagrams(args);
+    match args.mode {
+        Mode::Udp => return serve_datagrams(args),
+        Mode::Link => return netwheel_link::serve(args),
+        Mode::Raw | Mode::Framed | Mode::Tls | Mode::Pool | Mode::Broadcast => {}
     }
     let server = start(args)?;
     announce(server.address())?;
@@ -87,7 +91,7 @@ fn start(args: &ServeArgs) -> io::Result<RunningServer> {
         .limits(connection)
         .reuse_port(args.reuse_port == 1)
         .pipeline(move |_| match mode {
-            Mode::Raw | Mode::Udp => echo(Raw, idle),
+            Mode::Raw | Mode::Udp | Mode::Link => echo(Raw, idle),
             Mode::Tls => Pipeline::raw()
                 .tls(&tls)
                 .handle(|cx, message| cx.write(message)),

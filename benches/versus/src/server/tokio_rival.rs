@@ -12,9 +12,8 @@ use tokio::runtime::Builder;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::tokio_broadcast;
 use super::tokio_pool::{Blocking, Crossbeam, Offload};
-use super::{Mode, ServeArgs, announce, identity};
+use super::{Mode, ServeArgs, announce, identity, tokio_broadcast, tokio_link};
 
 /// Work stealing runtime; frames sent one by one; business work on `spawn_blocking`.
 pub fn multi_thread(args: &ServeArgs) -> io::Result<()> {
@@ -44,6 +43,9 @@ enum Style {
 }
 
 fn run(mut builder: Builder, args: &ServeArgs, style: Style) -> io::Result<()> {
+    if args.mode == Mode::Link {
+        builder.enable_time();
+    }
     let runtime = builder
         .worker_threads(args.workers)
         .max_blocking_threads(args.pool)
@@ -76,6 +78,13 @@ async fn listen(args: ServeArgs, style: Style) -> io::Result<()> {
             let batched = matches!(style, Style::Batched);
             accept(&listener, |stream| {
                 tokio_broadcast::member(stream, buffer, room.clone(), batched)
+            })
+            .await
+        }
+        (Mode::Link, _) => {
+            let batched = matches!(style, Style::Batched);
+            accept(&listener, |stream| {
+                tokio_link::serve(stream, buffer, batched)
             })
             .await
         }
