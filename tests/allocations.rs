@@ -1,6 +1,6 @@
 //! What a message costs the allocator once a connection is in its stride: nothing.
 //!
-//! One test, alone in its process, because the allocations of all threads are counted:
+//! One test at a time, alone in its process, because the allocations of all threads are counted:
 //! ```text
 //! cargo test --test allocations -- --nocapture
 //! ```
@@ -12,6 +12,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use crossbeam_channel::{Sender, bounded};
@@ -29,6 +30,8 @@ const MESSAGES_TO_WARM_UP: usize = 1_000;
 /// Messages for one allocation that still count as none per message: a queue may grow once more.
 const MESSAGES_PER_STRAY: u64 = 1_000;
 
+/// Held by the test that runs.
+static ALONE: Mutex<()> = Mutex::new(());
 static COUNTS: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -220,9 +223,12 @@ struct Load {
 }
 
 impl Load {
-    /// Messages that are counted: fewer where each is a round trip, which takes the machine far longer.
+    /// Messages that are counted: fewer where each is a round trip or large, which takes the machine far longer.
     const fn messages(self) -> usize {
-        if self.depth == 1 { 10_000 } else { 100_000 }
+        match (self.bytes, self.depth) {
+            (64, 2..) => 100_000,
+            _ => 10_000,
+        }
     }
 
     fn body(self) -> Vec<u8> {
@@ -403,7 +409,9 @@ fn codec_alone<C: Codec<Out = <C as Codec>::In>>(name: &str, mut codec: C, wire:
     );
 }
 
-fn codecs_alone() {
+#[test]
+fn a_codec_in_the_steady_state_allocates_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     codec_alone("fixed", FixedLength::new(5), b"hello");
     codec_alone("lines", Lines::new(), b"hello\n");
     codec_alone("delimiter", Delimiter::new("$_"), b"hello$_");
@@ -470,6 +478,7 @@ fn datagrams(burst: usize) -> u64 {
 #[test]
 #[allow(clippy::print_stdout, reason = "the table is what the test is run for")]
 fn a_message_in_the_steady_state_allocates_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut faults = Vec::new();
     println!("per message, and in all, of so many messages:");
     for (name, measure, messages_per_allocation) in ROWS {
@@ -487,7 +496,6 @@ fn a_message_in_the_steady_state_allocates_nothing() {
         }
     }
     assert!(faults.is_empty(), "more than allowed: {faults:#?}");
-    codecs_alone();
     for (bytes, depth) in [(64, 1), (64, 32), (8192, 1), (8192, 4)] {
         broadcasts(bytes, depth);
     }

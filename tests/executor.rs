@@ -351,11 +351,13 @@ fn a_job_that_panics_ends_its_connection_only() {
     assert_eq!(other.ask(b"echo"), b"oiecho");
     caller.send(b"panic");
     caller.expect_end();
+    // Else the server lingers.
+    drop(caller);
     becomes("connections closed by a panic", 1, || {
         server.stats().closes(CloseReason::Panic)
     });
     assert_eq!(other.ask(b"job"), b"onetwheel-pool-0 netwheel-io-0");
-    drop((caller, other));
+    drop(other);
     end(server);
 }
 
@@ -466,6 +468,8 @@ fn a_panic_on_the_pool_ends_its_connection_and_no_thread() {
         caller.send_all(["before", "panic", "behind"]);
         assert_eq!(caller.expect(), b"before");
         caller.expect_end();
+        // Else the server lingers.
+        drop(caller);
         becomes("connections closed by a panic", n, || {
             server.stats().closes(CloseReason::Panic)
         });
