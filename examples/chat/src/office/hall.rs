@@ -96,9 +96,12 @@ impl Hall {
             ) => {
                 self.deliver(&visitor, sequence, &to, kept);
             }
-            (Order::Arrive(visitor), Noted::Cursor(cursor)) => self.arrive(visitor, cursor),
+            (Order::Arrive { visitor, welcome }, Noted::Cursor(cursor)) => {
+                visitor.send(welcome);
+                self.arrive(visitor, cursor);
+            }
             (Order::Look(visitor), _) => self.catch_up(&visitor),
-            (Order::Leave { uid, connection }, _) => self.leave(&uid, connection),
+            (Order::Leave { visitor, farewell }, _) => self.leave(&visitor, farewell),
             (
                 Order::Do {
                     visitor,
@@ -113,7 +116,7 @@ impl Hall {
                 };
                 self.execute(&visitor, sequence, command, upto);
             }
-            (Order::Say { .. } | Order::Arrive(_), _) => {
+            (Order::Say { .. } | Order::Arrive { .. }, _) => {
                 unreachable!("each order has its own kind of note")
             }
         }
@@ -174,18 +177,21 @@ impl Hall {
         }
     }
 
-    fn leave(&mut self, uid: &Arc<str>, connection: netwheel::ConnectionId) {
-        self.watchers.leave_all(connection);
-        for room in self.rooms.leave_all(connection) {
+    fn leave(&mut self, visitor: &Visitor, farewell: Option<Packet>) {
+        let (uid, connection) = (&visitor.device.uid, visitor.handle.id());
+        self.watchers.leave_all(visitor);
+        for room in self.rooms.leave_all(visitor) {
             self.tell_room(&room, "left", uid);
         }
-        let Some(seats) = self.seats.get_mut(uid) else {
-            return;
-        };
-        seats.retain(|seat| seat.visitor.handle.id() != connection);
-        if seats.is_empty() {
-            self.seats.remove(uid);
-            self.tell_watchers(uid, false);
+        if let Some(seats) = self.seats.get_mut(uid) {
+            seats.retain(|seat| seat.visitor.handle.id() != connection);
+            if seats.is_empty() {
+                self.seats.remove(uid);
+                self.tell_watchers(uid, false);
+            }
+        }
+        if let Some(farewell) = farewell {
+            visitor.send(farewell);
         }
     }
 
@@ -193,10 +199,7 @@ impl Hall {
         match command {
             Command::Join { room, after } => self.join(visitor, sequence, &room, after, upto),
             Command::Leave { room } => {
-                if let Some(known) = self.rooms.get(&room) {
-                    known.mute(visitor);
-                }
-                if self.rooms.leave(&room, visitor.handle.id()) {
+                if self.rooms.leave(&room, visitor) {
                     self.tell_room(&room, "left", &visitor.device.uid);
                 }
                 visitor.send(Packet::response(sequence, Code::Ok, ""));
@@ -311,8 +314,8 @@ impl Hall {
                     let why = "the server's store has failed";
                     visitor.send(Packet::response(sequence, Code::Unknown, why));
                 }
-                Order::Arrive(visitor) => visitor.handle.close(),
-                Order::Leave { uid, connection } => self.leave(&uid, connection),
+                Order::Arrive { visitor, .. } => visitor.handle.close(),
+                Order::Leave { visitor, farewell } => self.leave(&visitor, farewell),
                 Order::Look(_) => {}
             }
         }
@@ -350,7 +353,7 @@ fn note(
             };
             ledger::keep(change, &said).map(Noted::Kept)
         }
-        Order::Arrive(visitor) => {
+        Order::Arrive { visitor, .. } => {
             let device = &visitor.device;
             ledger::arrive(change, &device.uid, device.platform).map(Noted::Cursor)
         }

@@ -100,7 +100,7 @@ impl Office {
     ///
     /// [`Busy`] gives the order back when too much waits.
     pub fn ask(&self, order: Order) -> Result<(), Box<Busy>> {
-        let waiting = order.visitor().map_or(0, Visitor::waiting);
+        let waiting = order.visitor().waiting();
         let mut desk = lock(&self.shared.desk);
         let full = desk.counted >= DESK_ORDERS_MAX || desk.bytes >= DESK_BYTES_MAX;
         if full || waiting >= DESK_ORDERS_PER_SESSION_MAX {
@@ -108,9 +108,7 @@ impl Office {
         }
         desk.counted += 1;
         desk.bytes += order.bytes();
-        if let Some(visitor) = order.visitor() {
-            visitor.count_in();
-        }
+        order.visitor().count_in();
         self.push(desk, order);
         Ok(())
     }
@@ -180,8 +178,8 @@ impl Shared {
         let orders: Vec<_> = desk.orders.drain(..count).collect();
         desk.worked_on = !orders.is_empty();
         desk.bytes -= orders.iter().map(Order::bytes).sum::<usize>();
-        let counted = orders.iter().filter_map(Order::visitor);
-        desk.counted -= counted.map(Visitor::count_out).count();
+        let counted = orders.iter().filter(|order| order.is_counted());
+        desk.counted -= counted.map(|order| order.visitor().count_out()).count();
         desk.worked_on.then_some(orders)
     }
 }

@@ -57,30 +57,32 @@ impl Rooms {
     }
 
     /// Ends a membership; the room goes with its last member.
-    pub(super) fn leave(&mut self, name: &str, connection: ConnectionId) -> bool {
+    pub(super) fn leave(&mut self, name: &str, visitor: &Visitor) -> bool {
+        let connection = visitor.handle.id();
         if let Some(places) = self.places.get_mut(&connection) {
             places.retain(|place| place != name);
             if places.is_empty() {
                 self.places.remove(&connection);
             }
         }
-        self.forget(name, connection)
+        self.forget(name, visitor)
     }
 
-    /// Ends all memberships of a connection; answers with the rooms that it was in.
-    pub(super) fn leave_all(&mut self, connection: ConnectionId) -> Vec<String> {
-        let places = self.places.remove(&connection).unwrap_or_default();
+    /// Ends all memberships of a session, whose connection may live on; answers with the rooms that it was in.
+    pub(super) fn leave_all(&mut self, visitor: &Visitor) -> Vec<String> {
+        let places = self.places.remove(&visitor.handle.id()).unwrap_or_default();
         for name in &places {
-            self.forget(name, connection);
+            self.forget(name, visitor);
         }
         places
     }
 
-    fn forget(&mut self, name: &str, connection: ConnectionId) -> bool {
+    fn forget(&mut self, name: &str, visitor: &Visitor) -> bool {
         let Some(room) = self.rooms.get_mut(name) else {
             return false;
         };
-        let left = room.members.remove(&connection).is_some();
+        room.group.leave(&visitor.handle);
+        let left = room.members.remove(&visitor.handle.id()).is_some();
         if room.members.is_empty() {
             self.rooms.remove(name);
         }
@@ -95,11 +97,6 @@ impl Room {
             group: Group::slow(HeadContent, SlowMember::Close),
             members: HashMap::new(),
         }
-    }
-
-    /// Takes a connection that lives on out of the group.
-    pub(super) fn mute(&self, visitor: &Visitor) {
-        self.group.leave(&visitor.handle);
     }
 
     /// Sends a packet to all members but perhaps one.

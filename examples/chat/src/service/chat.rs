@@ -22,7 +22,12 @@ use crate::users::is_name;
 pub(super) struct Chat {
     service: Service,
     device: Device,
-    session: Session<Device, Packet>,
+    /// Logs out when the stage goes.
+    _session: Session<Device, Packet>,
+    /// The answer to the login; the office sends it, behind what is left of an earlier session on the connection.
+    welcome: Option<Packet>,
+    /// The answer to the logout, which the office sends for the same reason.
+    farewell: Option<Packet>,
     /// Known to the office from the open on.
     visitor: Option<Arc<Visitor>>,
     /// Found no room on the desk, and goes before everything that is read later.
@@ -36,8 +41,10 @@ impl Stage<Frame, Packet> for Chat {
     fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<()> {
         let office = &self.service.0.office;
         let visitor = Visitor::new(office, self.device.clone(), cx.handle());
-        office.tell(Order::Arrive(Arc::clone(&visitor)));
-        self.visitor = Some(visitor);
+        self.visitor = Some(Arc::clone(&visitor));
+        if let Some(welcome) = self.welcome.take() {
+            office.tell(Order::Arrive { visitor, welcome });
+        }
         Ok(())
     }
 
@@ -52,7 +59,7 @@ impl Stage<Frame, Packet> for Chat {
                 let code = Code::AlreadyLoggedIn;
                 cx.write(Packet::login_response(sequence, NO_SESSION, code, why))?;
             }
-            HeadType::LogoutRequest => self.log_out(cx, sequence)?,
+            HeadType::LogoutRequest => self.log_out(cx, sequence),
             HeadType::MessageRequest => match frame.message.message_request.take() {
                 Some(request) => self.say(cx, &visitor, frame, request)?,
                 None => cx.write(Packet::response(sequence, Code::Unknown, "no message"))?,
@@ -100,11 +107,18 @@ impl Stage<Frame, Packet> for Chat {
 }
 
 impl Chat {
-    pub(super) fn new(service: &Service, session: Session<Device, Packet>, device: Device) -> Self {
+    pub(super) fn new(
+        service: &Service,
+        session: Session<Device, Packet>,
+        device: Device,
+        welcome: Packet,
+    ) -> Self {
         Self {
             service: service.clone(),
             device,
-            session,
+            _session: session,
+            welcome: Some(welcome),
+            farewell: None,
             visitor: None,
             held: None,
         }
@@ -229,21 +243,20 @@ impl Chat {
         Ok(())
     }
 
-    fn log_out(&self, cx: &mut Cx<'_>, sequence: u64) -> Result<()> {
-        cx.write(Packet::logout_response(sequence))?;
+    fn log_out(&mut self, cx: &mut Cx<'_>, sequence: u64) {
+        self.farewell = Some(Packet::logout_response(sequence));
         cx.pipeline()
             .add_after("idle", "login", Login::new(&self.service))
             .remove("heartBeat")
             .remove("chat");
-        Ok(())
     }
 
     /// Tells the office that the session is over. The session itself ends with the stage.
     fn leave(&mut self) {
         if let Some(visitor) = self.visitor.take() {
-            let uid = Arc::clone(&self.session.user().uid);
-            let connection = visitor.handle.id();
-            self.service.0.office.tell(Order::Leave { uid, connection });
+            let farewell = self.farewell.take();
+            let office = &self.service.0.office;
+            office.tell(Order::Leave { visitor, farewell });
         }
     }
 }

@@ -99,9 +99,9 @@ impl Service {
         };
         let id = session.id().to_string();
         let store = &self.0.store_name;
-        cx.write(Packet::login_response(sequence, &id, Code::Ok, store))?;
+        let welcome = Packet::login_response(sequence, &id, Code::Ok, store);
         cx.pipeline()
-            .add_after("login", "chat", Chat::new(self, session, device))
+            .add_after("login", "chat", Chat::new(self, session, device, welcome))
             .add_after("login", "heartBeat", HeartBeat)
             .remove("login");
         Ok(())

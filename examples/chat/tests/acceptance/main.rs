@@ -6,6 +6,7 @@ mod doors;
 mod messages;
 mod peer;
 mod rooms;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
