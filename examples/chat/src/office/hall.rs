@@ -11,7 +11,9 @@ use super::rooms::Rooms;
 use super::seat::Seat;
 use super::{Command, OfficeOptions, Order, Visitor};
 use crate::ledger::{self, Kept, Said, is_room};
-use crate::limits::{MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX};
+use crate::limits::{
+    CATCH_UP_MESSAGES, MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX,
+};
 use crate::protocol::{Code, Packet, blocks};
 use crate::store::{Change, Store};
 
@@ -32,8 +34,6 @@ enum Noted {
     Kept(Kept),
     /// Up to where an inbox is acknowledged.
     Cursor(u64),
-    /// The last message before a join.
-    Upto(u64),
     Nothing,
 }
 
@@ -100,7 +100,7 @@ impl Hall {
                 visitor.send(welcome);
                 self.arrive(visitor, cursor);
             }
-            (Order::Look(visitor), _) => self.catch_up(&visitor),
+            (Order::Look(visitor), _) => self.look(&visitor),
             (Order::Leave { visitor, farewell }, _) => self.leave(&visitor, farewell),
             (
                 Order::Do {
@@ -108,14 +108,8 @@ impl Hall {
                     sequence,
                     command,
                 },
-                noted,
-            ) => {
-                let upto = match noted {
-                    Noted::Upto(id) => id,
-                    _ => self.last_id,
-                };
-                self.execute(&visitor, sequence, command, upto);
-            }
+                _,
+            ) => self.execute(&visitor, sequence, command),
             (Order::Say { .. } | Order::Arrive { .. }, _) => {
                 unreachable!("each order has its own kind of note")
             }
@@ -150,7 +144,7 @@ impl Hall {
             let own = self.seats.get(&visitor.device.uid).into_iter().flatten();
             let others = own.filter(|seat| seat.visitor.handle.id() != visitor.handle.id());
             for other in others {
-                other.visitor.send(packet.clone());
+                other.visitor.offer(packet.clone());
             }
         }
     }
@@ -163,17 +157,29 @@ impl Hall {
         if first {
             self.tell_watchers(&uid, true);
         }
-        self.catch_up(&visitor);
+        self.look(&visitor);
     }
 
-    fn catch_up(&mut self, visitor: &Visitor) {
+    /// Goes on with what a visitor has missed.
+    fn look(&mut self, visitor: &Arc<Visitor>) {
         let store = Arc::clone(&self.store);
         let Some(seat) = self.seat(visitor) else {
             return;
         };
-        if let Err(fault) = seat.catch_up(&*store) {
-            error!("{}: its inbox cannot be read: {fault}", visitor.device);
-            visitor.handle.close();
+        let inbox = seat.catch_up(&*store);
+        // What was kept behind the last message that was delivered reaches who hears the room by then.
+        let before = self.last_id + 1;
+        let page = |room: &str, after, limit| ledger::since(&*store, room, after, before, limit);
+        let rooms = self.rooms.catch_up(visitor, page);
+        match inbox.and_then(|inbox| Ok(rooms? && inbox)) {
+            Ok(all) => visitor.park(!all),
+            Err(fault) => {
+                error!(
+                    "{}: what it has missed cannot be read: {fault}",
+                    visitor.device
+                );
+                visitor.handle.close();
+            }
         }
     }
 
@@ -195,9 +201,9 @@ impl Hall {
         }
     }
 
-    fn execute(&mut self, visitor: &Visitor, sequence: u64, command: Command, upto: u64) {
+    fn execute(&mut self, visitor: &Arc<Visitor>, sequence: u64, command: Command) {
         match command {
-            Command::Join { room, after } => self.join(visitor, sequence, &room, after, upto),
+            Command::Join { room, after } => self.join(visitor, sequence, &room, after),
             Command::Leave { room } => {
                 if self.rooms.leave(&room, visitor) {
                     self.tell_room(&room, "left", &visitor.device.uid);
@@ -222,38 +228,47 @@ impl Hall {
         }
     }
 
-    fn join(
-        &mut self,
-        visitor: &Visitor,
-        sequence: u64,
-        name: &str,
-        after: Option<u64>,
-        upto: u64,
-    ) {
-        let Some(room) = self.rooms.join(name, visitor) else {
+    fn join(&mut self, visitor: &Arc<Visitor>, sequence: u64, name: &str, after: Option<u64>) {
+        let last = match after.map_or(Ok(self.last_id), |after| self.missed_after(name, after)) {
+            Ok(last) => last,
+            Err(fault) => {
+                error!("the history of {name} cannot be read: {fault}");
+                let why = "the server's store has failed";
+                visitor.send(Packet::response(sequence, Code::Unknown, why));
+                return;
+            }
+        };
+        if self.rooms.join_behind(name, visitor, last).is_none() {
             let why = "you are in too many rooms, or there are too many";
             visitor.send(Packet::response(sequence, Code::Busy, why));
             return;
-        };
-        let members = room.members.len();
-        let answer = json!({ "room": name, "members": members, "last": upto }).to_string();
-        visitor.send(Packet::response(sequence, Code::Ok, &answer));
-        // Before what was missed, with which the newcomer would pass for a slow member.
-        self.tell_room(name, "joined", &visitor.device.uid);
-        let after = after.unwrap_or(upto);
-        let missed = ledger::history(&*self.store, name, after, upto + 1, MISSED_MESSAGES_MAX);
-        match missed {
-            Ok(missed) => {
-                if !missed.into_iter().all(|(_, packet)| visitor.send(packet)) {
-                    // It has got some of them, and asks for the rest when it comes back.
-                    visitor.handle.close_after_flush();
-                }
-            }
-            Err(fault) => {
-                error!("the history of {name} cannot be read: {fault}");
-                visitor.handle.close_after_flush();
-            }
         }
+        let members = self.rooms.get(name).map_or(0, |room| room.members.len());
+        let answer = json!({ "room": name, "members": members, "last": self.last_id });
+        visitor.send(Packet::response(sequence, Code::Ok, &answer.to_string()));
+        // The newcomer hears the room later, if it has missed something.
+        if let Some(event) = self.tell_room(name, "joined", &visitor.device.uid) {
+            visitor.send(event);
+        }
+        self.look(visitor);
+    }
+
+    /// Behind which message of a room the first one is that is sent to who has seen it up to `after`.
+    fn missed_after(&self, room: &str, after: u64) -> io::Result<u64> {
+        let (mut before, mut left) = (self.last_id + 1, MISSED_MESSAGES_MAX);
+        if self.last_id.saturating_sub(after) <= left as u64 {
+            return Ok(after.min(self.last_id));
+        }
+        while left > 0 {
+            let limit = CATCH_UP_MESSAGES.min(left);
+            let page = ledger::history(&*self.store, room, after, before, limit)?;
+            match page.first() {
+                Some((oldest, _)) if page.len() == limit => before = *oldest,
+                _ => return Ok(after.min(self.last_id)),
+            }
+            left -= limit;
+        }
+        Ok(before - 1)
     }
 
     fn who(&self, visitor: &Visitor, sequence: u64, room: Option<&str>) {
@@ -286,15 +301,17 @@ impl Hall {
         }
     }
 
-    /// Tells a room of a coming or going, unless it is so large that nobody would read of it.
-    fn tell_room(&self, name: &str, event: &str, uid: &str) {
-        let Some(room) = self.rooms.get(name) else {
-            return;
-        };
-        if room.members.len() <= NOTICED_MEMBERS_MAX {
-            let event = json!({ "event": event, "room": name, "uid": uid });
-            room.broadcast(&Packet::notification(0, &event), None);
+    /// Tells a room of a coming or going; answers with what it was told, which is nothing where the room is so large
+    /// that nobody would read of it.
+    fn tell_room(&self, name: &str, event: &str, uid: &str) -> Option<Packet> {
+        let room = self.rooms.get(name)?;
+        if room.members.len() > NOTICED_MEMBERS_MAX {
+            return None;
         }
+        let event = json!({ "event": event, "room": name, "uid": uid });
+        let event = Packet::notification(0, &event);
+        room.broadcast(&event, None);
+        Some(event)
     }
 
     /// The store has failed: nothing of this was done, and its senders hear so.
@@ -364,10 +381,6 @@ fn note(
             }
             Ok(Noted::Nothing)
         }
-        Order::Do {
-            command: Command::Join { .. },
-            ..
-        } => ledger::last_id(change).map(Noted::Upto),
         Order::Do { .. } | Order::Leave { .. } => Ok(Noted::Nothing),
     }
 }

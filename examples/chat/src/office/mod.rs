@@ -8,8 +8,11 @@
 //! missed, and then hears what is new, has no gap in between and nothing twice.
 //!
 //! The store is where messages wait: for receivers who are away, and for those who read too slowly. What is sent
-//! to a connection is bounded, and the rest is read from the store when there is room.
+//! to a connection is bounded, and the rest is read from the store when there is room: what is in an inbox, and what
+//! was missed in a room, which one hears from the moment on in which nothing is missing any more. Only answers wait
+//! nowhere: who does not take them is closed.
 
+mod backlog;
 mod hall;
 mod order;
 mod rooms;
@@ -196,5 +199,37 @@ impl Drop for Leave<'_> {
 impl fmt::Debug for Office {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Office")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use netwheel::sim::World;
+    use netwheel::{Client, Pipeline, RunningServer, Server};
+
+    use super::*;
+    use crate::protocol::{Frame, HeadContent};
+    use crate::store::MemoryStore;
+
+    /// A visitor on a connection of a world that stands still, and the other end.
+    pub(super) fn visitor(world: &World) -> (Arc<Visitor>, RunningServer) {
+        let silent = || Pipeline::new(HeadContent).handle(|_, _: Frame| Ok(()));
+        let server = Server::on(world).pipeline(move |_peer| silent());
+        let server = server.listen("10.0.0.1:7000").expect("its own address");
+        let server = server.start().expect("a network");
+        let client = Client::on(world).pipeline(silent);
+        let handle = client.connect("10.0.0.1:7000").expect("an address");
+        assert!(world.run_until(Duration::from_secs(10), || server.connections() == 1));
+        let options = OfficeOptions {
+            copies: true,
+            clock: || 0,
+        };
+        let pool = world.net().executor(1);
+        let office = Office::new(pool, Arc::new(MemoryStore::default()), options);
+        let office = office.expect("a new store");
+        let visitor = Visitor::new(&office, Device::new("ann", 0), handle);
+        (visitor, server)
     }
 }

@@ -1,6 +1,7 @@
 //! Rooms, and who is in them; those who watch a user are a room of their own.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use log::error;
 use netwheel::{BroadcastError, ConnectionId, Group, SlowMember};
 
-use super::Visitor;
+use super::{Visitor, backlog};
+use crate::ledger::Entry;
 use crate::limits::{ROOMS_MAX, ROOMS_PER_SESSION_MAX};
 use crate::protocol::{HeadContent, Packet};
 
@@ -20,10 +22,18 @@ const TRIES_MAX: u32 = 5000;
 pub(super) struct Rooms {
     rooms: HashMap<String, Room>,
     /// The rooms that a connection is in; never an empty list.
-    places: HashMap<ConnectionId, Vec<String>>,
+    places: HashMap<ConnectionId, Vec<Place>>,
+}
+
+/// A membership, from the member's side.
+struct Place {
+    room: String,
+    /// Of one that has missed something, the last message that it was sent: it is not in the group yet.
+    behind: Option<u64>,
 }
 
 pub(super) struct Room {
+    /// The members that have missed nothing.
     group: Group<Packet>,
     pub(super) members: HashMap<ConnectionId, Arc<str>>,
 }
@@ -33,8 +43,30 @@ impl Rooms {
         self.rooms.get(name)
     }
 
-    /// Makes one a member, in a new room if need be; `None` when there are too many rooms, or it is in too many.
-    pub(super) fn join(&mut self, name: &str, visitor: &Visitor) -> Option<&Room> {
+    /// Makes one a member that hears the room from now on, in a new room if need be; `None` when there are too many
+    /// rooms, or it is in too many.
+    pub(super) fn join(&mut self, name: &str, visitor: &Visitor) -> Option<()> {
+        let place = self.place(name, visitor)?;
+        place.behind = None;
+        if let Some(room) = self.rooms.get(name) {
+            room.hear(visitor);
+        }
+        Some(())
+    }
+
+    /// Makes one a member like [`join`](Self::join) that is to be sent what was said behind a message first; it
+    /// hears nothing until it [`catches up`](Self::catch_up).
+    pub(super) fn join_behind(&mut self, name: &str, visitor: &Visitor, last: u64) -> Option<()> {
+        let place = self.place(name, visitor)?;
+        place.behind = Some(last);
+        if let Some(room) = self.rooms.get(name) {
+            room.group.leave(&visitor.handle);
+        }
+        Some(())
+    }
+
+    /// The place of a member, a new one if need be.
+    fn place(&mut self, name: &str, visitor: &Visitor) -> Option<&mut Place> {
         let connection = visitor.handle.id();
         let is_in = self.places.get(&connection).map_or(0, Vec::len);
         let known = self.rooms.get(name);
@@ -44,23 +76,49 @@ impl Rooms {
         {
             return None;
         }
-        let room = self.rooms.entry(name.to_owned()).or_insert_with(Room::new);
-        // One that has ended meanwhile is about to leave.
-        let _ = room.group.join(&visitor.handle);
+        let places = self.places.entry(connection).or_default();
         if !is_member {
+            let room = self.rooms.entry(name.to_owned()).or_insert_with(Room::new);
             let uid = Arc::clone(&visitor.device.uid);
             room.members.insert(connection, uid);
-            let places = self.places.entry(connection).or_default();
-            places.push(name.to_owned());
+            let (room, behind) = (name.to_owned(), None);
+            places.push(Place { room, behind });
         }
-        Some(room)
+        places.iter_mut().find(|place| place.room == name)
+    }
+
+    /// Sends one what it has missed in its rooms, as far as there is room; whether that was all of it.
+    ///
+    /// It hears a room from the moment on in which it has been sent the last of it, and not while much is still on
+    /// its way, with which it would pass for a slow member. `page` reads so many messages of a room, behind a number.
+    pub(super) fn catch_up(
+        &mut self,
+        visitor: &Arc<Visitor>,
+        page: impl Fn(&str, u64, usize) -> io::Result<Vec<Entry>>,
+    ) -> io::Result<bool> {
+        let mut all = true;
+        let places = self.places.get_mut(&visitor.handle.id());
+        for place in places.into_iter().flatten() {
+            let (Some(last), Some(room)) = (place.behind, self.rooms.get(&place.room)) else {
+                continue;
+            };
+            let page = |after, limit| page(&place.room, after, limit);
+            let sent = |id| place.behind = Some(id);
+            if backlog::send(visitor, last, page, sent)? && !visitor.is_watched() {
+                place.behind = None;
+                room.hear(visitor);
+            } else {
+                all = false;
+            }
+        }
+        Ok(all)
     }
 
     /// Ends a membership; the room goes with its last member.
     pub(super) fn leave(&mut self, name: &str, visitor: &Visitor) -> bool {
         let connection = visitor.handle.id();
         if let Some(places) = self.places.get_mut(&connection) {
-            places.retain(|place| place != name);
+            places.retain(|place| place.room != name);
             if places.is_empty() {
                 self.places.remove(&connection);
             }
@@ -71,10 +129,12 @@ impl Rooms {
     /// Ends all memberships of a session, whose connection may live on; answers with the rooms that it was in.
     pub(super) fn leave_all(&mut self, visitor: &Visitor) -> Vec<String> {
         let places = self.places.remove(&visitor.handle.id()).unwrap_or_default();
-        for name in &places {
-            self.forget(name, visitor);
-        }
-        places
+        let names = places.into_iter().map(|place| place.room);
+        names
+            .inspect(|name| {
+                self.forget(name, visitor);
+            })
+            .collect()
     }
 
     fn forget(&mut self, name: &str, visitor: &Visitor) -> bool {
@@ -99,7 +159,12 @@ impl Room {
         }
     }
 
-    /// Sends a packet to all members but perhaps one.
+    /// Makes a member hear what is broadcast from now on. One that has ended meanwhile is about to leave.
+    fn hear(&self, visitor: &Visitor) {
+        let _ = self.group.join(&visitor.handle);
+    }
+
+    /// Sends a packet to all members that have missed nothing, but perhaps one.
     ///
     /// Waits while a worker has the most broadcasts that it may: nothing else is served meanwhile, the desk
     /// fills, and senders are told that the chat is busy.

@@ -1,5 +1,6 @@
 //! The chat's scenarios on raw sockets: bytes in, bytes out, nothing of the chat's client.
 
+mod answers;
 mod crowds;
 mod devices;
 mod doors;
@@ -7,6 +8,7 @@ mod messages;
 mod peer;
 mod rooms;
 mod sessions;
+mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;

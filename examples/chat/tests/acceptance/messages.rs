@@ -1,16 +1,14 @@
 //! What is said, and to whom it goes: scenarios 68, 69 and 74.
 
-use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat::protocol::{Code, Message};
-use chat::store::{Change, From, MemoryStore, Pair, Reading, Store};
+use chat::store::MemoryStore;
 use serde_json::json;
 
 use crate::peer::{ANDROID, Peer, WINDOWS};
+use crate::stores::{Fragile, Mood};
 use crate::{Everybody, PATIENCE, options, serve, serve_with};
 
 #[test]
@@ -183,35 +181,6 @@ fn fields_that_the_server_does_not_know_reach_the_receiver_as_they_were() {
     assert_eq!(message.message_request.expect("of its type").from, "u1");
 }
 
-/// A store that fails when it is told to.
-#[derive(Default)]
-struct Fragile {
-    store: MemoryStore,
-    broken: AtomicBool,
-}
-
-impl Reading for Fragile {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        self.store.get(key)
-    }
-
-    fn page(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Pair>> {
-        self.store.page(keys, from, limit)
-    }
-}
-
-impl Store for Fragile {
-    fn change(&self, work: &mut dyn FnMut(&mut dyn Change) -> io::Result<()>) -> io::Result<()> {
-        self.store.change(&mut |change| {
-            work(change)?;
-            match self.broken.load(Ordering::Relaxed) {
-                true => Err(io::Error::other("the disk is full")),
-                false => Ok(()),
-            }
-        })
-    }
-}
-
 #[test]
 fn a_store_that_fails_is_told_to_the_sender_and_nothing_is_half_done() {
     let store = Arc::new(Fragile::default());
@@ -223,10 +192,10 @@ fn a_store_that_fails_is_told_to_the_sender_and_nothing_is_half_done() {
     let mut receiver = Peer::log_in(&server, "u2", WINDOWS);
     assert_eq!(sender.tell("u2", "before"), 0);
     assert_eq!(receiver.delivery().2, "before");
-    store.broken.store(true, Ordering::Relaxed);
+    store.is(Mood::Broken);
     assert_eq!(sender.tell("u2", "meanwhile"), Code::Unknown as u32);
     receiver.hears_nothing();
-    store.broken.store(false, Ordering::Relaxed);
+    store.is(Mood::Well);
     assert_eq!(sender.tell("u2", "after"), 0);
     assert_eq!(receiver.delivery().2, "after");
 }
