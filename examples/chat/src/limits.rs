@@ -45,6 +45,10 @@ pub const PAGE_MESSAGES_MAX: usize = 100;
 pub const MISSED_MESSAGES_MAX: usize = 1000;
 /// Messages of a sender's device by which repeats are known.
 pub const REPEATS_KNOWN_MAX: u64 = 1024;
+/// Messages of one session that were refused with code 8 and have not come again, by which what is said later to the
+/// same receivers is held back. More than a client keeps; who has more is closed, and sends all of it again, in order,
+/// when it is back.
+pub const REFUSED_MESSAGES_MAX: usize = 1024;
 /// Bytes that wait for a receiver, who reads too slowly for more: the rest waits in the store. Below the library's
 /// high water mark, so that who catches up does not pass for a slow member of a room.
 pub const PARKED_BYTES_MAX: usize = 48 << 10;

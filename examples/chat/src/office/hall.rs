@@ -7,10 +7,12 @@ use std::sync::Arc;
 use log::{error, info};
 use serde_json::{Value, json};
 
+use super::note::{Noted, note};
 use super::rooms::Rooms;
 use super::seat::Seat;
 use super::{Command, OfficeOptions, Order, Visitor};
-use crate::ledger::{self, Kept, Said, is_room};
+use crate::contain;
+use crate::ledger::{self, Kept, is_room};
 use crate::limits::{
     CATCH_UP_MESSAGES, MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX,
 };
@@ -26,15 +28,6 @@ pub(super) struct Hall {
     watchers: Rooms,
     /// The number of the last message.
     last_id: u64,
-}
-
-/// What the store has said to an order.
-enum Noted {
-    /// A message.
-    Kept(Kept),
-    /// Up to where an inbox is acknowledged.
-    Cursor(u64),
-    Nothing,
 }
 
 impl Hall {
@@ -58,16 +51,22 @@ impl Hall {
             .collect();
         let mut noted = Vec::with_capacity(orders.len());
         let (time, store) = ((self.options.clock)(), Arc::clone(&self.store));
-        let kept = store.change(&mut |change| {
+        let mut change = |change: &mut dyn Change| {
             noted.clear();
             for (order, acknowledged) in orders.iter().zip(&acknowledged) {
                 noted.push(note(change, order, *acknowledged, time)?);
             }
             Ok(())
-        });
+        };
+        let kept = contain(|| store.change(&mut change))
+            .unwrap_or_else(|| Err(io::Error::other("a panic, told of above")));
         match kept {
             Ok(()) => orders.into_iter().zip(noted).for_each(|(order, noted)| {
-                self.follow(order, noted);
+                let visitor = Arc::clone(order.visitor());
+                if contain(|| self.follow(order, noted)).is_none() {
+                    error!("{} is closed: a panic while it was served", visitor.device);
+                    visitor.handle.close();
+                }
             }),
             Err(fault) => self.give_up(orders, &fault),
         }
@@ -95,6 +94,18 @@ impl Hall {
                 Noted::Kept(kept),
             ) => {
                 self.deliver(&visitor, sequence, &to, kept);
+            }
+            (
+                Order::Say {
+                    visitor,
+                    sequence,
+                    to,
+                    ..
+                },
+                Noted::Behind,
+            ) => {
+                let why = format!("something before it has not reached the inbox of {to}");
+                visitor.send(Packet::response(sequence, Code::Busy, &why));
             }
             (Order::Arrive { visitor, welcome }, Noted::Cursor(cursor)) => {
                 visitor.send(welcome);
@@ -314,23 +325,33 @@ impl Hall {
         Some(event)
     }
 
-    /// The store has failed: nothing of this was done, and its senders hear so.
+    /// The store has failed: nothing of this was done, as far as anybody knows, and its senders hear so.
     fn give_up(&mut self, orders: Vec<Order>, fault: &io::Error) {
         error!(
             "the store fails, {} orders are not done: {fault}",
             orders.len()
         );
+        let why = "the server's store has failed";
         for order in orders {
             match order {
                 Order::Say {
-                    visitor, sequence, ..
-                }
-                | Order::Do {
-                    visitor, sequence, ..
+                    visitor,
+                    sequence,
+                    client_id,
+                    to,
+                    ..
                 } => {
-                    let why = "the server's store has failed";
-                    visitor.send(Packet::response(sequence, Code::Unknown, why));
+                    // Known by its number it may come again: it is neither lost nor doubled, nor overtaken.
+                    visitor.refuse(&to, client_id);
+                    let code = match client_id {
+                        0 => Code::Unknown,
+                        _ => Code::Busy,
+                    };
+                    visitor.send(Packet::response(sequence, code, why));
                 }
+                Order::Do {
+                    visitor, sequence, ..
+                } => visitor.send(Packet::response(sequence, Code::Unknown, why)),
                 Order::Arrive { visitor, .. } => visitor.handle.close(),
                 Order::Leave { visitor, farewell } => self.leave(&visitor, farewell),
                 Order::Look(_) => {}
@@ -342,45 +363,5 @@ impl Hall {
         let seats = self.seats.get_mut(&visitor.device.uid)?;
         let id = visitor.handle.id();
         seats.iter_mut().find(|seat| seat.visitor.handle.id() == id)
-    }
-}
-
-/// What an order changes in the store.
-fn note(
-    change: &mut dyn Change,
-    order: &Order,
-    acknowledged: Option<u64>,
-    time: u64,
-) -> io::Result<Noted> {
-    match order {
-        Order::Say {
-            visitor,
-            client_id,
-            to,
-            raw,
-            ..
-        } => {
-            let said = Said {
-                from: &visitor.device.uid,
-                platform: visitor.device.platform,
-                to,
-                client_id: *client_id,
-                time,
-                raw,
-            };
-            ledger::keep(change, &said).map(Noted::Kept)
-        }
-        Order::Arrive { visitor, .. } => {
-            let device = &visitor.device;
-            ledger::arrive(change, &device.uid, device.platform).map(Noted::Cursor)
-        }
-        Order::Look(visitor) => {
-            let device = &visitor.device;
-            if let Some(id) = acknowledged {
-                ledger::acknowledge(change, &device.uid, device.platform, id)?;
-            }
-            Ok(Noted::Nothing)
-        }
-        Order::Do { .. } | Order::Leave { .. } => Ok(Noted::Nothing),
     }
 }

@@ -14,7 +14,9 @@
 
 mod backlog;
 mod hall;
+mod note;
 mod order;
+mod refused;
 mod rooms;
 mod seat;
 mod visitor;
@@ -82,7 +84,8 @@ struct Desk {
 pub struct Busy(pub Order);
 
 impl Office {
-    /// An office over a store, whose work `pool` does: a pool of its own, of one thread.
+    /// An office over a store, whose work `pool` does: a pool of its own, of one thread, that has room for a job of
+    /// each connection beside the office's one.
     ///
     /// # Errors
     ///
@@ -122,10 +125,16 @@ impl Office {
         lock(&self.shared.desk).orders.len() >= DESK_NEWS_MAX
     }
 
-    /// Puts news of a connection on the desk: never refused. There are a few for each connection at the most, as
-    /// nobody logs in while the office [is full](Self::is_full).
+    /// Puts news of a connection on the desk: never refused. There are three for each session at the most, that it
+    /// has come, that it is to be looked at, and that it has gone; and no session begins while the office
+    /// [is full](Self::is_full).
     pub fn tell(&self, order: Order) {
         self.push(lock(&self.shared.desk), order);
+    }
+
+    /// The pool that does the work: a job there runs when what lies on the desk now is done.
+    pub(crate) fn pool(&self) -> &Executor {
+        &self.shared.pool
     }
 
     pub(crate) fn downgrade(&self) -> WeakOffice {

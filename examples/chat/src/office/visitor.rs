@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use log::warn;
 use netwheel::{CloseReason, ConnectionHandle, TrySendError};
 
+use super::refused::Refused;
 use super::{Office, Order, WeakOffice};
 use crate::limits::PARKED_BYTES_MAX;
 use crate::lock;
@@ -62,6 +63,8 @@ pub struct Visitor {
     acknowledged: Mutex<Vec<u64>>,
     /// Whether the office will look at that anyway.
     told: AtomicBool,
+    /// What it has said and is to say again; only the office's.
+    refused: Mutex<Refused>,
     /// Deliveries on their way of which the office is told when they have left.
     watched: AtomicUsize,
     /// Whether messages wait for it in the store.
@@ -80,6 +83,7 @@ impl Visitor {
             waiting: AtomicUsize::new(0),
             acknowledged: Mutex::default(),
             told: AtomicBool::new(false),
+            refused: Mutex::default(),
             watched: AtomicUsize::new(0),
             parked: AtomicBool::new(false),
             office: office.downgrade(),
@@ -134,6 +138,30 @@ impl Visitor {
     /// Whether much of what was delivered is still on its way; the office looks at the visitor when it has left.
     pub(super) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether something that it says has to wait for what was refused before. A message without a number cannot be
+    /// said again, so it has no order either; here and below.
+    pub(super) fn is_before(&self, to: &str, number: u64) -> bool {
+        number != 0 && lock(&self.refused).is_before(to, number)
+    }
+
+    /// What it has said is refused, and to come again before what is said later.
+    pub(super) fn refuse(&self, to: &str, number: u64) {
+        if number != 0 && !lock(&self.refused).add(to, number) {
+            warn!(
+                "{} is closed: too much of what it says is refused",
+                self.device
+            );
+            self.handle.close();
+        }
+    }
+
+    /// What it has said is kept, or never will be: what was refused behind it may come again.
+    pub(crate) fn settle(&self, to: &str, number: u64) {
+        if number != 0 {
+            lock(&self.refused).remove(to, number);
+        }
     }
 
     /// A delivery was acknowledged, and with it what came before it on the connection.

@@ -90,6 +90,8 @@ impl Stage<Frame, Packet> for Chat {
             }
             Event::ShuttingDown => {
                 let _ = cx.try_write(Packet::notification(0, &json!({ "event": "shutdown" })));
+                // The connection stays until what lies on the desk now is done, and so answered.
+                let _ = cx.offload(self.service.0.office.pool(), || (), |_, ()| Ok(()));
             }
             _ => {}
         }
@@ -141,6 +143,7 @@ impl Chat {
             None => is_name(&request.to) && self.service.0.users.exists(&request.to),
         };
         if !known {
+            visitor.settle(&request.to, request.msg_id);
             let why = "there is nobody of that name";
             return cx.write(Packet::response(sequence, Code::Offline, why));
         }

@@ -19,7 +19,7 @@ use netwheel::stages::Idle;
 use netwheel::{Duplicate, Executor, HasPipeline, Net, Pipeline, Server, Sessions, WhenFull};
 
 use crate::ledger::store_name;
-use crate::limits::{IDLE_TIMEOUT, LOGIN_TIMEOUT, LOGINS_WAITING_MAX};
+use crate::limits::{DESK_NEWS_MAX, IDLE_TIMEOUT, LOGIN_TIMEOUT, LOGINS_WAITING_MAX};
 use crate::office::{Device, Office, OfficeOptions};
 use crate::protocol::{Frame, HeadContent, Packet};
 use crate::store::Store;
@@ -110,8 +110,9 @@ impl Service {
         options: Options,
     ) -> io::Result<Self> {
         let doormen = pool(options.login_threads);
+        let clerk = pool(1).queue_max(DESK_NEWS_MAX);
         Ok(Self(Arc::new(Shared {
-            office: Office::new(pool(1), Arc::clone(&store), options.office)?,
+            office: Office::new(clerk, Arc::clone(&store), options.office)?,
             sessions: Sessions::with(1, options.duplicate),
             users,
             store_name: store_name(&*store)?,

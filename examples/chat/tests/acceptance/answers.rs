@@ -4,14 +4,15 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat::protocol::Code;
 use chat::service::Service;
 use netwheel::limits::ConnectionLimits;
-use netwheel::{RunningServer, Server};
+use netwheel::{CloseReason, RunningServer, Server};
 use serde_json::json;
 
 use crate::peer::{Peer, WINDOWS};
 use crate::stores::{Fragile, Mood};
-use crate::{Everybody, eventually, options};
+use crate::{Everybody, PATIENCE, closes, eventually, options, serve_with};
 
 /// A server on a store that holds little for each connection.
 fn serve_narrow(store: Arc<Fragile>) -> RunningServer {
@@ -68,4 +69,68 @@ fn who_does_not_take_its_answers_is_closed() {
     }
     let all = answers == ASKED;
     eventually("it is closed", || all || server.stats().closed == 1);
+}
+
+/// A server on a store that does what it is told to.
+fn serve_on(store: &Arc<Fragile>, check: Duration) -> RunningServer {
+    serve_with(options(), Everybody { check }, store.clone())
+}
+
+#[test]
+fn a_panic_of_the_store_is_told_to_who_has_asked_and_the_others_go_on() {
+    let store = Arc::new(Fragile::default());
+    let server = serve_on(&store, Duration::ZERO);
+    let [mut ann, mut bob] = ["ann", "bob"].map(|uid| Peer::log_in(&server, uid, WINDOWS));
+    store.is(Mood::Mad);
+    assert_eq!(ann.tell("bob", "meanwhile"), Code::Unknown as u32);
+    let sequence = ann.command(&json!({ "cmd": "who" }));
+    assert_eq!(ann.response(sequence).code, Code::Unknown as u32);
+    store.is(Mood::Blind);
+    // Its inbox cannot be read.
+    let mut cid = Peer::log_in(&server, "cid", WINDOWS);
+    assert!(cid.is_closed());
+    store.is(Mood::Well);
+    assert_eq!(ann.tell("bob", "after"), 0);
+    assert_eq!(bob.delivery().2, "after");
+    eventually("it has gone", || server.connections() == 2);
+    let users = || ann.ask(&json!({ "cmd": "who" }))[0]["users"].clone();
+    let mut users = users;
+    eventually("it is forgotten", || users() == json!(["ann", "bob"]));
+}
+
+#[test]
+fn what_was_said_before_a_shutdown_is_answered() {
+    let store = Arc::new(Fragile::default());
+    let server = serve_on(&store, Duration::ZERO);
+    let mut peer = Peer::log_in(&server, "ann", WINDOWS);
+    store.is(Mood::Slow);
+    let said: Vec<_> = (0..10).map(|_| peer.say("bob", "hello")).collect();
+    eventually("it is read", || server.stats().messages_in == 11);
+    let down = std::thread::spawn(move || server.shutdown(PATIENCE));
+    assert_eq!(peer.event()["event"], "shutdown");
+    store.is(Mood::Well);
+    for sequence in said {
+        assert_eq!(peer.response(sequence).code, 0);
+    }
+    assert!(peer.is_closed());
+    assert_eq!(down.join().expect("no panic").aborted, 0);
+}
+
+#[test]
+fn a_flood_of_logins_is_closed_like_any_other_one() {
+    let store = Arc::new(Fragile::default());
+    let server = serve_on(&store, Duration::from_secs(1));
+    let mut stranger = Peer::connect(&server);
+    // All of them while the password of the first is checked.
+    let logins: Vec<_> = (0..18)
+        .map(|_| stranger.send_login("ann", WINDOWS, "pw"))
+        .collect();
+    for sequence in &logins[1..] {
+        let answer = stranger.receive();
+        assert_eq!(answer.sequence, *sequence);
+        let response = answer.login_response.expect("of its type");
+        assert_eq!(response.code, Code::AlreadyLoggedIn as u32);
+    }
+    assert!(stranger.is_closed());
+    closes(&server, CloseReason::OverLimit, 1);
 }

@@ -5,6 +5,7 @@ mod crowds;
 mod devices;
 mod doors;
 mod messages;
+mod order;
 mod peer;
 mod rooms;
 mod sessions;

@@ -15,13 +15,15 @@ pub(crate) enum Mood {
     Broken,
     /// Each change panics.
     Mad,
+    /// Each reading of several pairs panics, outside of a change.
+    Blind,
     /// Each change waits until the store is anything else.
     Slow,
 }
 
 #[derive(Default)]
 pub(crate) struct Fragile {
-    pub(crate) store: MemoryStore,
+    store: MemoryStore,
     mood: Mutex<Mood>,
     changed: Condvar,
 }
@@ -45,6 +47,8 @@ impl Reading for Fragile {
     }
 
     fn page(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Pair>> {
+        let blind = *self.mood.lock().expect("no panic") == Mood::Blind;
+        assert!(!blind, "the store panics, as it was told to");
         self.store.page(keys, from, limit)
     }
 }
