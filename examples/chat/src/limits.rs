@@ -41,6 +41,8 @@ pub const INBOX_MESSAGES_MAX: u64 = 10_000;
 pub const HISTORY_MESSAGES_MAX: u64 = 100_000;
 /// Messages of a page of history.
 pub const PAGE_MESSAGES_MAX: usize = 100;
+/// Bytes of a page of history, unless it is a single message: an eighth of what may wait for a connection.
+pub const PAGE_BYTES_MAX: usize = 128 << 10;
 /// Messages of a room that one who comes back is sent; the rest is in the history.
 pub const MISSED_MESSAGES_MAX: usize = 1000;
 /// Messages of a sender's device by which repeats are known.

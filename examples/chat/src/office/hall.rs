@@ -164,6 +164,8 @@ impl Hall {
         let uid = Arc::clone(&visitor.device.uid);
         let seats = self.seats.entry(Arc::clone(&uid)).or_default();
         let first = seats.is_empty();
+        // One that this device has been kicked from says nothing more of what has arrived there.
+        seats.retain(|seat| seat.visitor.device != visitor.device);
         seats.push(Seat::new(Arc::clone(&visitor), cursor));
         if first {
             self.tell_watchers(&uid, true);
@@ -249,6 +251,9 @@ impl Hall {
                 return;
             }
         };
+        let uid = &visitor.device.uid;
+        let known = self.rooms.get(name);
+        let is_there = known.is_some_and(|room| room.members.contains_key(uid));
         if self.rooms.join_behind(name, visitor, last).is_none() {
             let why = "you are in too many rooms, or there are too many";
             visitor.send(Packet::response(sequence, Code::Busy, why));
@@ -257,8 +262,8 @@ impl Hall {
         let members = self.rooms.get(name).map_or(0, |room| room.members.len());
         let answer = json!({ "room": name, "members": members, "last": self.last_id });
         visitor.send(Packet::response(sequence, Code::Ok, &answer.to_string()));
-        // The newcomer hears the room later, if it has missed something.
-        if let Some(event) = self.tell_room(name, "joined", &visitor.device.uid) {
+        if !is_there && let Some(event) = self.tell_room(name, "joined", uid) {
+            // It hears the room itself a moment later, or when it has been sent what it has missed.
             visitor.send(event);
         }
         self.look(visitor);
@@ -285,16 +290,19 @@ impl Hall {
     fn who(&self, visitor: &Visitor, sequence: u64, room: Option<&str>) {
         let mut names: Vec<_> = match room {
             Some(name) => {
-                let members = self.rooms.get(name).map(|room| room.members.values());
-                members.into_iter().flatten().cloned().collect()
+                let members = self.rooms.get(name).map(|room| room.members.keys());
+                members.into_iter().flatten().collect()
             }
-            None => self.seats.keys().cloned().collect(),
+            None => self.seats.keys().collect(),
         };
-        names.sort_unstable();
-        names.dedup();
         let total = names.len();
-        names.truncate(NAMES_LISTED_MAX);
-        let names: Vec<_> = names.iter().map(|name| Value::from(&**name)).collect();
+        if total > NAMES_LISTED_MAX {
+            // Who asks for a crowd has it looked through, and not sorted.
+            names.select_nth_unstable(NAMES_LISTED_MAX);
+            names.truncate(NAMES_LISTED_MAX);
+        }
+        names.sort_unstable();
+        let names: Vec<_> = names.iter().map(|name| Value::from(&***name)).collect();
         for block in blocks(sequence, "users", &names, &json!({ "total": total })) {
             visitor.send(block);
         }
@@ -365,3 +373,6 @@ impl Hall {
         seats.iter_mut().find(|seat| seat.visitor.handle.id() == id)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,13 +223,13 @@ mod tests {
     use crate::store::MemoryStore;
 
     /// A visitor on a connection of a world that stands still, and the other end.
-    pub(super) fn visitor(world: &World) -> (Arc<Visitor>, RunningServer) {
+    pub(super) fn visitor(world: &World, at: &str) -> (Arc<Visitor>, RunningServer) {
         let silent = || Pipeline::new(HeadContent).handle(|_, _: Frame| Ok(()));
         let server = Server::on(world).pipeline(move |_peer| silent());
-        let server = server.listen("10.0.0.1:7000").expect("its own address");
+        let server = server.listen(at).expect("its own address");
         let server = server.start().expect("a network");
         let client = Client::on(world).pipeline(silent);
-        let handle = client.connect("10.0.0.1:7000").expect("an address");
+        let handle = client.connect(at).expect("an address");
         assert!(world.run_until(Duration::from_secs(10), || server.connections() == 1));
         let options = OfficeOptions {
             copies: true,

@@ -35,7 +35,8 @@ struct Place {
 pub(super) struct Room {
     /// The members that have missed nothing.
     group: Group<Packet>,
-    pub(super) members: HashMap<ConnectionId, Arc<str>>,
+    /// The users who are in it, with so many connections each.
+    pub(super) members: HashMap<Arc<str>, usize>,
 }
 
 impl Rooms {
@@ -68,23 +69,25 @@ impl Rooms {
     /// The place of a member, a new one if need be.
     fn place(&mut self, name: &str, visitor: &Visitor) -> Option<&mut Place> {
         let connection = visitor.handle.id();
-        let is_in = self.places.get(&connection).map_or(0, Vec::len);
-        let known = self.rooms.get(name);
-        let is_member = known.is_some_and(|room| room.members.contains_key(&connection));
-        if (known.is_none() && self.rooms.len() >= ROOMS_MAX)
-            || (!is_member && is_in >= ROOMS_PER_SESSION_MAX)
-        {
+        let places = self.places.get(&connection).map_or(&[][..], Vec::as_slice);
+        let nth = places.iter().position(|place| place.room == name);
+        let is_full = places.len() >= ROOMS_PER_SESSION_MAX
+            || (self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(name));
+        if nth.is_none() && is_full {
             return None;
         }
         let places = self.places.entry(connection).or_default();
-        if !is_member {
+        if nth.is_none() {
             let room = self.rooms.entry(name.to_owned()).or_insert_with(Room::new);
             let uid = Arc::clone(&visitor.device.uid);
-            room.members.insert(connection, uid);
+            *room.members.entry(uid).or_default() += 1;
             let (room, behind) = (name.to_owned(), None);
             places.push(Place { room, behind });
         }
-        places.iter_mut().find(|place| place.room == name)
+        match nth {
+            Some(nth) => places.get_mut(nth),
+            None => places.last_mut(),
+        }
     }
 
     /// Sends one what it has missed in its rooms, as far as there is room; whether that was all of it.
@@ -114,27 +117,28 @@ impl Rooms {
         Ok(all)
     }
 
-    /// Ends a membership; the room goes with its last member.
+    /// Ends a membership; the room goes with its last member. Whether its user has gone with it.
     pub(super) fn leave(&mut self, name: &str, visitor: &Visitor) -> bool {
         let connection = visitor.handle.id();
-        if let Some(places) = self.places.get_mut(&connection) {
-            places.retain(|place| place.room != name);
-            if places.is_empty() {
-                self.places.remove(&connection);
-            }
+        let Some(places) = self.places.get_mut(&connection) else {
+            return false;
+        };
+        let Some(nth) = places.iter().position(|place| place.room == name) else {
+            return false;
+        };
+        places.swap_remove(nth);
+        if places.is_empty() {
+            self.places.remove(&connection);
         }
         self.forget(name, visitor)
     }
 
-    /// Ends all memberships of a session, whose connection may live on; answers with the rooms that it was in.
+    /// Ends all memberships of a session, whose connection may live on; answers with the rooms that its user has
+    /// gone from.
     pub(super) fn leave_all(&mut self, visitor: &Visitor) -> Vec<String> {
-        let places = self.places.remove(&visitor.handle.id()).unwrap_or_default();
-        let names = places.into_iter().map(|place| place.room);
-        names
-            .inspect(|name| {
-                self.forget(name, visitor);
-            })
-            .collect()
+        let places = self.places.remove(&visitor.handle.id());
+        let names = places.into_iter().flatten().map(|place| place.room);
+        names.filter(|name| self.forget(name, visitor)).collect()
     }
 
     fn forget(&mut self, name: &str, visitor: &Visitor) -> bool {
@@ -142,7 +146,14 @@ impl Rooms {
             return false;
         };
         room.group.leave(&visitor.handle);
-        let left = room.members.remove(&visitor.handle.id()).is_some();
+        let uid = &visitor.device.uid;
+        let left = room.members.get_mut(uid).is_some_and(|connections| {
+            *connections -= 1;
+            *connections == 0
+        });
+        if left {
+            room.members.remove(uid);
+        }
         if room.members.is_empty() {
             self.rooms.remove(name);
         }

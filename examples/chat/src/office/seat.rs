@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn one_that_never_acknowledges_costs_no_more_than_an_inbox_holds() {
         let world = World::new(1);
-        let (visitor, _server) = visitor(&world);
+        let (visitor, _server) = visitor(&world, "10.0.0.1:7000");
         let mut seat = Seat::new(visitor, 0);
         (1..=INBOX_MESSAGES_MAX + 5).for_each(|id| seat.has_sent(id));
         assert_eq!(seat.unacknowledged.len() as u64, INBOX_MESSAGES_MAX);

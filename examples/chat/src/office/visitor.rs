@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_message_waits_only_where_somebody_will_look_at_it_again() {
         let world = World::new(1);
-        let (visitor, _server) = visitor(&world);
+        let (visitor, _server) = visitor(&world, "10.0.0.1:7000");
         // Something else, of whose leaving nobody is told.
         visitor.offer(packet(PARKED_BYTES_MAX + 1));
         assert!(!visitor.is_watched());
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn few_messages_leave_without_a_look_and_a_large_one_alone() {
         let world = World::new(1);
-        let (visitor, _server) = visitor(&world);
+        let (visitor, _server) = visitor(&world, "10.0.0.1:7000");
         assert!(Visitor::deliver(&visitor, &packet(100)));
         assert!(!visitor.is_watched());
         assert!(Visitor::deliver(&visitor, &packet(PARKED_BYTES_MAX * 2)));

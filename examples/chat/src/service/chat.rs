@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::login::Login;
 use super::{Cx, Service};
-use crate::ledger::{self, conversation, is_room};
-use crate::limits::{DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
-use crate::office::{Command, Device, Order, Visitor};
+use crate::ledger::{self, Entry, conversation, is_room};
+use crate::limits::{DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::office::{Command, Device, Office, Order, Visitor};
 use crate::protocol::{
     Code, Frame, HeadType, Message, MessageNotification, MessageRequest, NO_SESSION, Packet, blocks,
 };
@@ -32,6 +32,8 @@ pub(super) struct Chat {
     visitor: Option<Arc<Visitor>>,
     /// Found no room on the desk, and goes before everything that is read later.
     held: Option<Order>,
+    /// The server is shutting down.
+    ending: bool,
 }
 
 /// Tries again to put on the desk what found no room.
@@ -86,12 +88,15 @@ impl Stage<Frame, Packet> for Chat {
                 if let Some(order) = self.held.take() {
                     cx.resume_reading();
                     self.ask(cx, order);
+                    if self.ending {
+                        stay(cx, &self.service.0.office, 2);
+                    }
                 }
             }
             Event::ShuttingDown => {
                 let _ = cx.try_write(Packet::notification(0, &json!({ "event": "shutdown" })));
-                // The connection stays until what lies on the desk now is done, and so answered.
-                let _ = cx.offload(self.service.0.office.pool(), || (), |_, ()| Ok(()));
+                self.ending = true;
+                stay(cx, &self.service.0.office, 2);
             }
             _ => {}
         }
@@ -123,6 +128,7 @@ impl Chat {
             farewell: None,
             visitor: None,
             held: None,
+            ending: false,
         }
     }
 
@@ -264,6 +270,21 @@ impl Chat {
     }
 }
 
+/// Keeps a connection that is to close until the office has answered it: by jobs that come behind those of the office.
+///
+/// One for what lies on the desk now, and then one for what was read together with it.
+fn stay(cx: &mut Cx<'_>, office: &Office, jobs: u32) {
+    let again = office.clone();
+    let look = move |cx: &mut Cx<'_>, ()| {
+        if jobs > 1 {
+            stay(cx, &again, jobs - 1);
+        }
+        Ok(())
+    };
+    // Refused only where many other jobs of the connection wait: it stays for those.
+    let _ = cx.offload(office.pool(), || (), look);
+}
+
 /// A message that may wait: a large one shares the memory of what was read with it, and would keep all of that.
 fn own(raw: &Bytes) -> Bytes {
     match raw.len() > FRAME_COPY_BYTES_MAX {
@@ -272,20 +293,34 @@ fn own(raw: &Bytes) -> Bytes {
     }
 }
 
+/// The last messages of a conversation before that one, as many as a page holds, oldest first.
 fn page(
     store: &dyn Store,
     conversation: &str,
     before: u64,
     limit: usize,
 ) -> std::io::Result<Vec<Value>> {
-    use prost::Message as _;
     let entries = ledger::history(store, conversation, 0, before, limit)?;
-    let shown = |(id, packet): (u64, Packet)| {
-        let message = Message::decode(&*packet.0).ok()?;
-        let said = message.message_request?;
-        Some(json!({
-            "id": id, "from": said.from, "to": said.to, "time": said.time, "content": said.content,
-        }))
-    };
-    Ok(entries.into_iter().filter_map(shown).collect())
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for entry in entries.into_iter().rev() {
+        let Some(message) = shown(&entry) else {
+            continue;
+        };
+        bytes += message.to_string().len();
+        if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+            break;
+        }
+        page.push(message);
+    }
+    page.reverse();
+    Ok(page)
+}
+
+/// A message as histories show it.
+fn shown((id, packet): &Entry) -> Option<Value> {
+    use prost::Message as _;
+    let said = Message::decode(&*packet.0).ok()?.message_request?;
+    Some(json!({
+        "id": id, "from": said.from, "to": said.to, "time": said.time, "content": said.content,
+    }))
 }

@@ -199,3 +199,28 @@ fn a_store_that_fails_is_told_to_the_sender_and_nothing_is_half_done() {
     assert_eq!(sender.tell("u2", "after"), 0);
     assert_eq!(receiver.delivery().2, "after");
 }
+
+#[test]
+fn a_history_of_large_messages_comes_in_pages_that_the_connection_holds() {
+    const COUNT: usize = 40;
+    let server = serve(options());
+    let mut one = Peer::log_in(&server, "u1", WINDOWS);
+    let text = |nth: usize| format!("{nth:05}{}", "x".repeat(60_000));
+    for nth in 0..COUNT {
+        assert_eq!(one.tell("u2", &text(nth)), 0);
+    }
+    let (mut before, mut next) = (u64::MAX, COUNT);
+    while next > 0 {
+        let page = one.ask(&json!({ "cmd": "history", "with": "u2", "before": before }));
+        let messages = page
+            .iter()
+            .flat_map(|block| block["messages"].as_array().expect("a list"));
+        let messages: Vec<_> = messages.collect();
+        assert_eq!(messages.len(), 2.min(next), "so many fit into a page");
+        before = messages[0]["id"].as_u64().expect("a number");
+        for message in messages.iter().rev() {
+            next -= 1;
+            assert!(message["content"] == text(next), "message {next}");
+        }
+    }
+}

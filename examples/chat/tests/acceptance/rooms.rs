@@ -3,8 +3,8 @@
 use netwheel::CloseReason;
 use serde_json::json;
 
-use crate::peer::{Peer, WINDOWS};
-use crate::{closes, options, serve};
+use crate::peer::{ANDROID, Peer, WINDOWS};
+use crate::{closes, eventually, options, serve};
 
 #[test]
 fn a_room_hears_what_is_said_and_who_comes_and_goes() {
@@ -177,5 +177,41 @@ fn who_has_missed_something_hears_it_once_when_it_joins_again_and_nothing_after_
     assert_eq!(all[0]["last"], 51);
     assert_eq!(ann.tell("#tea", "is bob back?"), 0);
     assert_eq!(bob.delivery().2, "is bob back?");
+    bob.hears_nothing();
+}
+
+#[test]
+fn a_user_comes_to_a_room_with_the_first_device_and_goes_with_the_last() {
+    let server = serve(options());
+    let mut bob = Peer::log_in(&server, "bob", WINDOWS);
+    let join = json!({ "cmd": "join", "room": "#tea" });
+    bob.ask(&join);
+    assert_eq!(bob.event()["uid"], "bob");
+    let mut devices = [WINDOWS, ANDROID].map(|platform| Peer::log_in(&server, "ann", platform));
+    for device in &mut devices {
+        assert_eq!(device.ask(&join)[0]["members"], 2);
+    }
+    assert_eq!(
+        bob.event(),
+        json!({ "event": "joined", "room": "#tea", "uid": "ann" })
+    );
+    let [first, mut second] = devices;
+    drop(first);
+    let leave = json!({ "cmd": "leave", "room": "#tea" });
+    // The first one has gone for good when its place is free again.
+    let code = |server| Peer::connect(server).try_log_in("ann", WINDOWS, "pw");
+    eventually("the first device has gone", || code(&server) == 0);
+    let who = bob.ask(&json!({ "cmd": "who", "room": "#tea" }));
+    assert_eq!(
+        (&who[0]["users"], &who[0]["total"]),
+        (&json!(["ann", "bob"]), &json!(2))
+    );
+    let sequence = second.command(&leave);
+    while second.receive().sequence != sequence {}
+    let event = bob.event();
+    assert_eq!(
+        event,
+        json!({ "event": "left", "room": "#tea", "uid": "ann" })
+    );
     bob.hears_nothing();
 }
