@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a message that one user sends to others: it stands in histories and inboxes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a command, as JSON: a name and two numbers, with much room. It is read on an I/O thread.
+pub const COMMAND_BYTES_MAX: usize = 4 << 10;
 /// Bytes of a user's name, or a room's: they are keys of the store, and stand in every message.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of a password: hashing takes time for each.

@@ -179,6 +179,8 @@ impl Hall {
         let Some(seat) = self.seat(visitor) else {
             return;
         };
+        // Before it is known, so that room that comes meanwhile is not missed.
+        visitor.park(true);
         let inbox = seat.catch_up(&*store);
         // What was kept behind the last message that was delivered reaches who hears the room by then.
         let before = self.last_id + 1;

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::login::Login;
 use super::{Cx, Service};
 use crate::ledger::{self, Entry, conversation, is_room};
-use crate::limits::{DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::limits::{
+    COMMAND_BYTES_MAX, DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX,
+};
 use crate::office::{Command, Device, Office, Order, Visitor};
 use crate::protocol::{
     Code, Frame, HeadType, Message, MessageNotification, MessageRequest, NO_SESSION, Packet, blocks,
@@ -146,7 +148,7 @@ impl Chat {
         }
         let known = match request.to.strip_prefix('#') {
             Some(room) => is_name(room),
-            None => is_name(&request.to) && self.service.0.users.exists(&request.to),
+            None => self.is_user(&request.to),
         };
         if !known {
             visitor.settle(&request.to, request.msg_id);
@@ -171,6 +173,10 @@ impl Chat {
         sequence: u64,
         notification: &MessageNotification,
     ) -> Result<()> {
+        if notification.json.len() > COMMAND_BYTES_MAX {
+            let why = format!("a command has at most {COMMAND_BYTES_MAX} bytes");
+            return cx.write(Packet::response(sequence, Code::TooLarge, &why));
+        }
         let command = match serde_json::from_str(&notification.json) {
             Ok(command) => command,
             Err(fault) => {
@@ -187,6 +193,12 @@ impl Chat {
             let why = "a room is called # and a name";
             return cx.write(Packet::response(sequence, Code::Unknown, why));
         }
+        if let Command::Watch { uid } = &command
+            && !self.is_user(uid)
+        {
+            let why = "there is nobody of that name";
+            return cx.write(Packet::response(sequence, Code::Offline, why));
+        }
         if let Command::History {
             with,
             before,
@@ -202,6 +214,10 @@ impl Chat {
         };
         self.ask(cx, order);
         Ok(())
+    }
+
+    fn is_user(&self, uid: &str) -> bool {
+        is_name(uid) && self.service.0.users.exists(uid)
     }
 
     /// Puts an order on the office's desk. While there is no room the client is not read, so that its messages keep

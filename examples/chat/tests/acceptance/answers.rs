@@ -87,8 +87,11 @@ fn a_panic_of_the_store_is_told_to_who_has_asked_and_the_others_go_on() {
     assert_eq!(ann.response(sequence).code, Code::Unknown as u32);
     store.is(Mood::Blind);
     // Its inbox cannot be read.
-    let mut cid = Peer::log_in(&server, "cid", WINDOWS);
-    assert!(cid.is_closed());
+    let mut cid = Peer::connect(&server);
+    cid.send_login("cid", WINDOWS, "pw");
+    while !cid.is_at_the_end() {
+        cid.receive();
+    }
     store.is(Mood::Well);
     assert_eq!(ann.tell("bob", "after"), 0);
     assert_eq!(bob.delivery().2, "after");

@@ -105,6 +105,24 @@ fn what_cannot_be_sent_is_refused_with_the_reason() {
     assert_eq!(sender.tell("", "hello"), Code::Offline as u32);
     let long = "x".repeat(65 << 10);
     assert_eq!(sender.tell("u2", &long), Code::TooLarge as u32);
+    let long = "x".repeat(4 << 10);
+    for (command, code) in [
+        (json!({ "cmd": "dance" }), Code::Unknown),
+        (json!({ "cmd": "who", "room": "tea" }), Code::Unknown),
+        (json!({ "cmd": "watch", "uid": "nobody" }), Code::Offline),
+        (
+            json!({ "cmd": "watch", "uid": "x".repeat(65) }),
+            Code::Offline,
+        ),
+        (json!({ "cmd": "watch", "uid": long }), Code::TooLarge),
+        (
+            json!({ "cmd": "history", "with": "x".repeat(65) }),
+            Code::Offline,
+        ),
+    ] {
+        let sequence = sender.command(&command);
+        assert_eq!(sender.response(sequence).code, code as u32, "{command}");
+    }
     let sequence = sender.command(&json!({ "cmd": "dance" }));
     assert_eq!(sender.response(sequence).code, Code::Unknown as u32);
     sender.hears_nothing();
