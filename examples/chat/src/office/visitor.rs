@@ -63,7 +63,7 @@ pub struct Visitor {
     acknowledged: Mutex<Vec<u64>>,
     /// Whether the office will look at that anyway.
     told: AtomicBool,
-    /// What it has said and is to say again; only the office's.
+    /// What it has said and is to say again.
     refused: Mutex<Refused>,
     /// Deliveries on their way of which the office is told when they have left.
     watched: AtomicUsize,

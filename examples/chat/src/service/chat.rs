@@ -13,7 +13,7 @@ use crate::ledger::{self, Entry, conversation, is_room};
 use crate::limits::{
     COMMAND_BYTES_MAX, DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX,
 };
-use crate::office::{Command, Device, Office, Order, Visitor};
+use crate::office::{Command, Device, Order, Visitor};
 use crate::protocol::{
     Code, Frame, HeadType, Message, MessageNotification, MessageRequest, NO_SESSION, Packet, blocks,
 };
@@ -91,14 +91,14 @@ impl Stage<Frame, Packet> for Chat {
                     cx.resume_reading();
                     self.ask(cx, order);
                     if self.ending {
-                        stay(cx, &self.service.0.office, 2);
+                        self.service.stay(cx);
                     }
                 }
             }
             Event::ShuttingDown => {
                 let _ = cx.try_write(Packet::notification(0, &json!({ "event": "shutdown" })));
                 self.ending = true;
-                stay(cx, &self.service.0.office, 2);
+                self.service.stay(cx);
             }
             _ => {}
         }
@@ -284,21 +284,6 @@ impl Chat {
             office.tell(Order::Leave { visitor, farewell });
         }
     }
-}
-
-/// Keeps a connection that is to close until the office has answered it: by jobs that come behind those of the office.
-///
-/// One for what lies on the desk now, and then one for what was read together with it.
-fn stay(cx: &mut Cx<'_>, office: &Office, jobs: u32) {
-    let again = office.clone();
-    let look = move |cx: &mut Cx<'_>, ()| {
-        if jobs > 1 {
-            stay(cx, &again, jobs - 1);
-        }
-        Ok(())
-    };
-    // Refused only where many other jobs of the connection wait: it stays for those.
-    let _ = cx.offload(office.pool(), || (), look);
 }
 
 /// A message that may wait: a large one shares the memory of what was read with it, and would keep all of that.

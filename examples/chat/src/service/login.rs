@@ -1,6 +1,6 @@
 //! The door: nothing passes but a login.
 
-use netwheel::{CloseReason, Flow, Result, Stage};
+use netwheel::{CloseReason, Event, Flow, Result, Stage};
 
 use super::chat::Chat;
 use super::heart_beat::HeartBeat;
@@ -42,6 +42,14 @@ impl Stage<Frame, Packet> for Login {
             cx.write(refused)?;
         }
         Ok(Flow::Stop)
+    }
+
+    fn on_event(&mut self, cx: &mut Cx<'_>, event: &Event) -> Result<Flow> {
+        if let Event::ShuttingDown = event {
+            // The answer to a logout may be on its way.
+            self.service.stay(cx);
+        }
+        Ok(Flow::Next)
     }
 }
 

@@ -150,11 +150,32 @@ impl Service {
             })
     }
 
+    /// Keeps a connection that is to close until the office has answered it.
+    fn stay(&self, cx: &mut Cx<'_>) {
+        // By jobs that come behind those of the office: one for what lies on the desk now, and one for what was read
+        // together with it.
+        let again = self.clone();
+        stay(cx, self, move |cx| stay(cx, &again, |_| {}));
+    }
+
     /// Sessions at this moment.
     #[must_use]
     pub fn online(&self) -> usize {
         self.0.sessions.online()
     }
+}
+
+fn stay(cx: &mut Cx<'_>, service: &Service, then: impl FnOnce(&mut Cx<'_>) + 'static) {
+    let pool = service.0.office.pool();
+    // Refused only where many other jobs of the connection wait: it stays for those.
+    let _ = cx.offload(
+        pool,
+        || (),
+        |cx, ()| {
+            then(cx);
+            Ok(())
+        },
+    );
 }
 
 impl std::fmt::Debug for Service {

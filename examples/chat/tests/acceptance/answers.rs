@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat::protocol::Code;
+use chat::protocol::{Code, HeadType};
 use chat::service::Service;
 use netwheel::limits::ConnectionLimits;
 use netwheel::{CloseReason, RunningServer, Server};
@@ -105,17 +105,19 @@ fn a_panic_of_the_store_is_told_to_who_has_asked_and_the_others_go_on() {
 fn what_was_said_before_a_shutdown_is_answered() {
     let store = Arc::new(Fragile::default());
     let server = serve_on(&store, Duration::ZERO);
-    let mut peer = Peer::log_in(&server, "ann", WINDOWS);
+    let [mut peer, mut other] = ["ann", "bob"].map(|uid| Peer::log_in(&server, uid, WINDOWS));
     store.is(Mood::Slow);
-    let said: Vec<_> = (0..10).map(|_| peer.say("bob", "hello")).collect();
-    eventually("it is read", || server.stats().messages_in == 11);
+    let out = other.send(HeadType::LogoutRequest, |_| {});
+    let said: Vec<_> = (0..10).map(|_| peer.say("cid", "hello")).collect();
+    eventually("it is read", || server.stats().messages_in == 13);
     let down = std::thread::spawn(move || server.shutdown(PATIENCE));
     assert_eq!(peer.event()["event"], "shutdown");
     store.is(Mood::Well);
     for sequence in said {
         assert_eq!(peer.response(sequence).code, 0);
     }
-    assert!(peer.is_closed());
+    assert_eq!(other.receive().sequence, out);
+    assert!(peer.is_closed() && other.is_closed());
     assert_eq!(down.join().expect("no panic").aborted, 0);
 }
 
