@@ -197,6 +197,24 @@ pub fn history(
     Ok(entries(page))
 }
 
+/// Messages of a conversation that are behind `after` and before `before`, oldest first: the first of them.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn since(
+    store: &(impl Reading + ?Sized),
+    conversation: &str,
+    after: u64,
+    before: u64,
+    limit: usize,
+) -> io::Result<Vec<Entry>> {
+    let history = key(b'h', conversation);
+    let keys = numbered(&history, after.saturating_add(1))..numbered(&history, before);
+    let page = store.page(&keys.start..&keys.end, From::Oldest, limit)?;
+    Ok(entries(page))
+}
+
 /// The name of the conversation of a user with another one, or in a room.
 #[must_use]
 pub fn conversation(one: &str, other: &str) -> String {

@@ -19,6 +19,7 @@ pub mod service;
 pub mod store;
 pub mod users;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,4 +35,9 @@ pub fn wall_clock() -> u64 {
 /// Locks, also after a panic elsewhere: what is guarded here is consistent at every unlock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does what may panic; `None` where it has, which the panic's hook has told of.
+pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a message that one user sends to others: it stands in histories and inboxes.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a command, as JSON: a name and two numbers, with much room. It is read on an I/O thread.
+pub const COMMAND_BYTES_MAX: usize = 4 << 10;
 /// Bytes of a user's name, or a room's: they are keys of the store, and stand in every message.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of a password: hashing takes time for each.
@@ -41,10 +43,16 @@ pub const INBOX_MESSAGES_MAX: u64 = 10_000;
 pub const HISTORY_MESSAGES_MAX: u64 = 100_000;
 /// Messages of a page of history.
 pub const PAGE_MESSAGES_MAX: usize = 100;
+/// Bytes of a page of history, unless it is a single message: an eighth of what may wait for a connection.
+pub const PAGE_BYTES_MAX: usize = 128 << 10;
 /// Messages of a room that one who comes back is sent; the rest is in the history.
 pub const MISSED_MESSAGES_MAX: usize = 1000;
 /// Messages of a sender's device by which repeats are known.
 pub const REPEATS_KNOWN_MAX: u64 = 1024;
+/// Messages of one session that were refused with code 8 and have not come again, by which what is said later to the
+/// same receivers is held back. More than a client keeps; who has more is closed, and sends all of it again, in order,
+/// when it is back.
+pub const REFUSED_MESSAGES_MAX: usize = 1024;
 /// Bytes that wait for a receiver, who reads too slowly for more: the rest waits in the store. Below the library's
 /// high water mark, so that who catches up does not pass for a slow member of a room.
 pub const PARKED_BYTES_MAX: usize = 48 << 10;

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use log::{error, info};
 use serde_json::{Value, json};
 
+use super::note::{Noted, note};
 use super::rooms::Rooms;
 use super::seat::Seat;
 use super::{Command, OfficeOptions, Order, Visitor};
-use crate::ledger::{self, Kept, Said, is_room};
-use crate::limits::{MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX};
+use crate::contain;
+use crate::ledger::{self, Kept, is_room};
+use crate::limits::{
+    CATCH_UP_MESSAGES, MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX,
+};
 use crate::protocol::{Code, Packet, blocks};
 use crate::store::{Change, Store};
 
@@ -24,17 +28,6 @@ pub(super) struct Hall {
     watchers: Rooms,
     /// The number of the last message.
     last_id: u64,
-}
-
-/// What the store has said to an order.
-enum Noted {
-    /// A message.
-    Kept(Kept),
-    /// Up to where an inbox is acknowledged.
-    Cursor(u64),
-    /// The last message before a join.
-    Upto(u64),
-    Nothing,
 }
 
 impl Hall {
@@ -58,16 +51,22 @@ impl Hall {
             .collect();
         let mut noted = Vec::with_capacity(orders.len());
         let (time, store) = ((self.options.clock)(), Arc::clone(&self.store));
-        let kept = store.change(&mut |change| {
+        let mut change = |change: &mut dyn Change| {
             noted.clear();
             for (order, acknowledged) in orders.iter().zip(&acknowledged) {
                 noted.push(note(change, order, *acknowledged, time)?);
             }
             Ok(())
-        });
+        };
+        let kept = contain(|| store.change(&mut change))
+            .unwrap_or_else(|| Err(io::Error::other("a panic, told of above")));
         match kept {
             Ok(()) => orders.into_iter().zip(noted).for_each(|(order, noted)| {
-                self.follow(order, noted);
+                let visitor = Arc::clone(order.visitor());
+                if contain(|| self.follow(order, noted)).is_none() {
+                    error!("{} is closed: a panic while it was served", visitor.device);
+                    visitor.handle.close();
+                }
             }),
             Err(fault) => self.give_up(orders, &fault),
         }
@@ -96,24 +95,33 @@ impl Hall {
             ) => {
                 self.deliver(&visitor, sequence, &to, kept);
             }
-            (Order::Arrive(visitor), Noted::Cursor(cursor)) => self.arrive(visitor, cursor),
-            (Order::Look(visitor), _) => self.catch_up(&visitor),
-            (Order::Leave { uid, connection }, _) => self.leave(&uid, connection),
+            (
+                Order::Say {
+                    visitor,
+                    sequence,
+                    to,
+                    ..
+                },
+                Noted::Behind,
+            ) => {
+                let why = format!("something before it has not reached the inbox of {to}");
+                visitor.send(Packet::response(sequence, Code::Busy, &why));
+            }
+            (Order::Arrive { visitor, welcome }, Noted::Cursor(cursor)) => {
+                visitor.send(welcome);
+                self.arrive(visitor, cursor);
+            }
+            (Order::Look(visitor), _) => self.look(&visitor),
+            (Order::Leave { visitor, farewell }, _) => self.leave(&visitor, farewell),
             (
                 Order::Do {
                     visitor,
                     sequence,
                     command,
                 },
-                noted,
-            ) => {
-                let upto = match noted {
-                    Noted::Upto(id) => id,
-                    _ => self.last_id,
-                };
-                self.execute(&visitor, sequence, command, upto);
-            }
-            (Order::Say { .. } | Order::Arrive(_), _) => {
+                _,
+            ) => self.execute(&visitor, sequence, command),
+            (Order::Say { .. } | Order::Arrive { .. }, _) => {
                 unreachable!("each order has its own kind of note")
             }
         }
@@ -147,7 +155,7 @@ impl Hall {
             let own = self.seats.get(&visitor.device.uid).into_iter().flatten();
             let others = own.filter(|seat| seat.visitor.handle.id() != visitor.handle.id());
             for other in others {
-                other.visitor.send(packet.clone());
+                other.visitor.offer(packet.clone());
             }
         }
     }
@@ -156,47 +164,63 @@ impl Hall {
         let uid = Arc::clone(&visitor.device.uid);
         let seats = self.seats.entry(Arc::clone(&uid)).or_default();
         let first = seats.is_empty();
+        // One that this device has been kicked from says nothing more of what has arrived there.
+        seats.retain(|seat| seat.visitor.device != visitor.device);
         seats.push(Seat::new(Arc::clone(&visitor), cursor));
         if first {
             self.tell_watchers(&uid, true);
         }
-        self.catch_up(&visitor);
+        self.look(&visitor);
     }
 
-    fn catch_up(&mut self, visitor: &Visitor) {
+    /// Goes on with what a visitor has missed.
+    fn look(&mut self, visitor: &Arc<Visitor>) {
         let store = Arc::clone(&self.store);
         let Some(seat) = self.seat(visitor) else {
             return;
         };
-        if let Err(fault) = seat.catch_up(&*store) {
-            error!("{}: its inbox cannot be read: {fault}", visitor.device);
-            visitor.handle.close();
+        // Before it is known, so that room that comes meanwhile is not missed.
+        visitor.park(true);
+        let inbox = seat.catch_up(&*store);
+        // What was kept behind the last message that was delivered reaches who hears the room by then.
+        let before = self.last_id + 1;
+        let page = |room: &str, after, limit| ledger::since(&*store, room, after, before, limit);
+        let rooms = self.rooms.catch_up(visitor, page);
+        match inbox.and_then(|inbox| Ok(rooms? && inbox)) {
+            Ok(all) => visitor.park(!all),
+            Err(fault) => {
+                error!(
+                    "{}: what it has missed cannot be read: {fault}",
+                    visitor.device
+                );
+                visitor.handle.close();
+            }
         }
     }
 
-    fn leave(&mut self, uid: &Arc<str>, connection: netwheel::ConnectionId) {
-        self.watchers.leave_all(connection);
-        for room in self.rooms.leave_all(connection) {
+    fn leave(&mut self, visitor: &Visitor, farewell: Option<Packet>) {
+        let (uid, connection) = (&visitor.device.uid, visitor.handle.id());
+        self.watchers.leave_all(visitor);
+        for room in self.rooms.leave_all(visitor) {
             self.tell_room(&room, "left", uid);
         }
-        let Some(seats) = self.seats.get_mut(uid) else {
-            return;
-        };
-        seats.retain(|seat| seat.visitor.handle.id() != connection);
-        if seats.is_empty() {
-            self.seats.remove(uid);
-            self.tell_watchers(uid, false);
+        if let Some(seats) = self.seats.get_mut(uid) {
+            seats.retain(|seat| seat.visitor.handle.id() != connection);
+            if seats.is_empty() {
+                self.seats.remove(uid);
+                self.tell_watchers(uid, false);
+            }
+        }
+        if let Some(farewell) = farewell {
+            visitor.send(farewell);
         }
     }
 
-    fn execute(&mut self, visitor: &Visitor, sequence: u64, command: Command, upto: u64) {
+    fn execute(&mut self, visitor: &Arc<Visitor>, sequence: u64, command: Command) {
         match command {
-            Command::Join { room, after } => self.join(visitor, sequence, &room, after, upto),
+            Command::Join { room, after } => self.join(visitor, sequence, &room, after),
             Command::Leave { room } => {
-                if let Some(known) = self.rooms.get(&room) {
-                    known.mute(visitor);
-                }
-                if self.rooms.leave(&room, visitor.handle.id()) {
+                if self.rooms.leave(&room, visitor) {
                     self.tell_room(&room, "left", &visitor.device.uid);
                 }
                 visitor.send(Packet::response(sequence, Code::Ok, ""));
@@ -219,53 +243,68 @@ impl Hall {
         }
     }
 
-    fn join(
-        &mut self,
-        visitor: &Visitor,
-        sequence: u64,
-        name: &str,
-        after: Option<u64>,
-        upto: u64,
-    ) {
-        let Some(room) = self.rooms.join(name, visitor) else {
+    fn join(&mut self, visitor: &Arc<Visitor>, sequence: u64, name: &str, after: Option<u64>) {
+        let last = match after.map_or(Ok(self.last_id), |after| self.missed_after(name, after)) {
+            Ok(last) => last,
+            Err(fault) => {
+                error!("the history of {name} cannot be read: {fault}");
+                let why = "the server's store has failed";
+                visitor.send(Packet::response(sequence, Code::Unknown, why));
+                return;
+            }
+        };
+        let uid = &visitor.device.uid;
+        let known = self.rooms.get(name);
+        let is_there = known.is_some_and(|room| room.members.contains_key(uid));
+        if self.rooms.join_behind(name, visitor, last).is_none() {
             let why = "you are in too many rooms, or there are too many";
             visitor.send(Packet::response(sequence, Code::Busy, why));
             return;
-        };
-        let members = room.members.len();
-        let answer = json!({ "room": name, "members": members, "last": upto }).to_string();
-        visitor.send(Packet::response(sequence, Code::Ok, &answer));
-        // Before what was missed, with which the newcomer would pass for a slow member.
-        self.tell_room(name, "joined", &visitor.device.uid);
-        let after = after.unwrap_or(upto);
-        let missed = ledger::history(&*self.store, name, after, upto + 1, MISSED_MESSAGES_MAX);
-        match missed {
-            Ok(missed) => {
-                if !missed.into_iter().all(|(_, packet)| visitor.send(packet)) {
-                    // It has got some of them, and asks for the rest when it comes back.
-                    visitor.handle.close_after_flush();
-                }
-            }
-            Err(fault) => {
-                error!("the history of {name} cannot be read: {fault}");
-                visitor.handle.close_after_flush();
-            }
         }
+        let members = self.rooms.get(name).map_or(0, |room| room.members.len());
+        let answer = json!({ "room": name, "members": members, "last": self.last_id });
+        visitor.send(Packet::response(sequence, Code::Ok, &answer.to_string()));
+        if !is_there && let Some(event) = self.tell_room(name, "joined", uid) {
+            // It hears the room itself a moment later, or when it has been sent what it has missed.
+            visitor.send(event);
+        }
+        self.look(visitor);
+    }
+
+    /// Behind which message of a room the first one is that is sent to who has seen it up to `after`.
+    fn missed_after(&self, room: &str, after: u64) -> io::Result<u64> {
+        let (mut before, mut left) = (self.last_id + 1, MISSED_MESSAGES_MAX);
+        if self.last_id.saturating_sub(after) <= left as u64 {
+            return Ok(after.min(self.last_id));
+        }
+        while left > 0 {
+            let limit = CATCH_UP_MESSAGES.min(left);
+            let page = ledger::history(&*self.store, room, after, before, limit)?;
+            match page.first() {
+                Some((oldest, _)) if page.len() == limit => before = *oldest,
+                _ => return Ok(after.min(self.last_id)),
+            }
+            left -= limit;
+        }
+        Ok(before - 1)
     }
 
     fn who(&self, visitor: &Visitor, sequence: u64, room: Option<&str>) {
         let mut names: Vec<_> = match room {
             Some(name) => {
-                let members = self.rooms.get(name).map(|room| room.members.values());
-                members.into_iter().flatten().cloned().collect()
+                let members = self.rooms.get(name).map(|room| room.members.keys());
+                members.into_iter().flatten().collect()
             }
-            None => self.seats.keys().cloned().collect(),
+            None => self.seats.keys().collect(),
         };
-        names.sort_unstable();
-        names.dedup();
         let total = names.len();
-        names.truncate(NAMES_LISTED_MAX);
-        let names: Vec<_> = names.iter().map(|name| Value::from(&**name)).collect();
+        if total > NAMES_LISTED_MAX {
+            // Who asks for a crowd has it looked through, and not sorted.
+            names.select_nth_unstable(NAMES_LISTED_MAX);
+            names.truncate(NAMES_LISTED_MAX);
+        }
+        names.sort_unstable();
+        let names: Vec<_> = names.iter().map(|name| Value::from(&***name)).collect();
         for block in blocks(sequence, "users", &names, &json!({ "total": total })) {
             visitor.send(block);
         }
@@ -283,36 +322,48 @@ impl Hall {
         }
     }
 
-    /// Tells a room of a coming or going, unless it is so large that nobody would read of it.
-    fn tell_room(&self, name: &str, event: &str, uid: &str) {
-        let Some(room) = self.rooms.get(name) else {
-            return;
-        };
-        if room.members.len() <= NOTICED_MEMBERS_MAX {
-            let event = json!({ "event": event, "room": name, "uid": uid });
-            room.broadcast(&Packet::notification(0, &event), None);
+    /// Tells a room of a coming or going; answers with what it was told, which is nothing where the room is so large
+    /// that nobody would read of it.
+    fn tell_room(&self, name: &str, event: &str, uid: &str) -> Option<Packet> {
+        let room = self.rooms.get(name)?;
+        if room.members.len() > NOTICED_MEMBERS_MAX {
+            return None;
         }
+        let event = json!({ "event": event, "room": name, "uid": uid });
+        let event = Packet::notification(0, &event);
+        room.broadcast(&event, None);
+        Some(event)
     }
 
-    /// The store has failed: nothing of this was done, and its senders hear so.
+    /// The store has failed: nothing of this was done, as far as anybody knows, and its senders hear so.
     fn give_up(&mut self, orders: Vec<Order>, fault: &io::Error) {
         error!(
             "the store fails, {} orders are not done: {fault}",
             orders.len()
         );
+        let why = "the server's store has failed";
         for order in orders {
             match order {
                 Order::Say {
-                    visitor, sequence, ..
-                }
-                | Order::Do {
-                    visitor, sequence, ..
+                    visitor,
+                    sequence,
+                    client_id,
+                    to,
+                    ..
                 } => {
-                    let why = "the server's store has failed";
-                    visitor.send(Packet::response(sequence, Code::Unknown, why));
+                    // Known by its number it may come again: it is neither lost nor doubled, nor overtaken.
+                    visitor.refuse(&to, client_id);
+                    let code = match client_id {
+                        0 => Code::Unknown,
+                        _ => Code::Busy,
+                    };
+                    visitor.send(Packet::response(sequence, code, why));
                 }
-                Order::Arrive(visitor) => visitor.handle.close(),
-                Order::Leave { uid, connection } => self.leave(&uid, connection),
+                Order::Do {
+                    visitor, sequence, ..
+                } => visitor.send(Packet::response(sequence, Code::Unknown, why)),
+                Order::Arrive { visitor, .. } => visitor.handle.close(),
+                Order::Leave { visitor, farewell } => self.leave(&visitor, farewell),
                 Order::Look(_) => {}
             }
         }
@@ -325,46 +376,5 @@ impl Hall {
     }
 }
 
-/// What an order changes in the store.
-fn note(
-    change: &mut dyn Change,
-    order: &Order,
-    acknowledged: Option<u64>,
-    time: u64,
-) -> io::Result<Noted> {
-    match order {
-        Order::Say {
-            visitor,
-            client_id,
-            to,
-            raw,
-            ..
-        } => {
-            let said = Said {
-                from: &visitor.device.uid,
-                platform: visitor.device.platform,
-                to,
-                client_id: *client_id,
-                time,
-                raw,
-            };
-            ledger::keep(change, &said).map(Noted::Kept)
-        }
-        Order::Arrive(visitor) => {
-            let device = &visitor.device;
-            ledger::arrive(change, &device.uid, device.platform).map(Noted::Cursor)
-        }
-        Order::Look(visitor) => {
-            let device = &visitor.device;
-            if let Some(id) = acknowledged {
-                ledger::acknowledge(change, &device.uid, device.platform, id)?;
-            }
-            Ok(Noted::Nothing)
-        }
-        Order::Do {
-            command: Command::Join { .. },
-            ..
-        } => ledger::last_id(change).map(Noted::Upto),
-        Order::Do { .. } | Order::Leave { .. } => Ok(Noted::Nothing),
-    }
-}
+#[cfg(test)]
+mod tests;

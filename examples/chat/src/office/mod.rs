@@ -8,10 +8,15 @@
 //! missed, and then hears what is new, has no gap in between and nothing twice.
 //!
 //! The store is where messages wait: for receivers who are away, and for those who read too slowly. What is sent
-//! to a connection is bounded, and the rest is read from the store when there is room.
+//! to a connection is bounded, and the rest is read from the store when there is room: what is in an inbox, and what
+//! was missed in a room, which one hears from the moment on in which nothing is missing any more. Only answers wait
+//! nowhere: who does not take them is closed.
 
+mod backlog;
 mod hall;
+mod note;
 mod order;
+mod refused;
 mod rooms;
 mod seat;
 mod visitor;
@@ -79,7 +84,8 @@ struct Desk {
 pub struct Busy(pub Order);
 
 impl Office {
-    /// An office over a store, whose work `pool` does: a pool of its own, of one thread.
+    /// An office over a store, whose work `pool` does: a pool of its own, of one thread, that has room for a job of
+    /// each connection beside the office's one.
     ///
     /// # Errors
     ///
@@ -100,7 +106,7 @@ impl Office {
     ///
     /// [`Busy`] gives the order back when too much waits.
     pub fn ask(&self, order: Order) -> Result<(), Box<Busy>> {
-        let waiting = order.visitor().map_or(0, Visitor::waiting);
+        let waiting = order.visitor().waiting();
         let mut desk = lock(&self.shared.desk);
         let full = desk.counted >= DESK_ORDERS_MAX || desk.bytes >= DESK_BYTES_MAX;
         if full || waiting >= DESK_ORDERS_PER_SESSION_MAX {
@@ -108,9 +114,7 @@ impl Office {
         }
         desk.counted += 1;
         desk.bytes += order.bytes();
-        if let Some(visitor) = order.visitor() {
-            visitor.count_in();
-        }
+        order.visitor().count_in();
         self.push(desk, order);
         Ok(())
     }
@@ -121,10 +125,16 @@ impl Office {
         lock(&self.shared.desk).orders.len() >= DESK_NEWS_MAX
     }
 
-    /// Puts news of a connection on the desk: never refused. There are a few for each connection at the most, as
-    /// nobody logs in while the office [is full](Self::is_full).
+    /// Puts news of a connection on the desk: never refused. There are three for each session at the most, that it
+    /// has come, that it is to be looked at, and that it has gone; and no session begins while the office
+    /// [is full](Self::is_full).
     pub fn tell(&self, order: Order) {
         self.push(lock(&self.shared.desk), order);
+    }
+
+    /// The pool that does the work: a job there runs when what lies on the desk now is done.
+    pub(crate) fn pool(&self) -> &Executor {
+        &self.shared.pool
     }
 
     pub(crate) fn downgrade(&self) -> WeakOffice {
@@ -180,8 +190,8 @@ impl Shared {
         let orders: Vec<_> = desk.orders.drain(..count).collect();
         desk.worked_on = !orders.is_empty();
         desk.bytes -= orders.iter().map(Order::bytes).sum::<usize>();
-        let counted = orders.iter().filter_map(Order::visitor);
-        desk.counted -= counted.map(Visitor::count_out).count();
+        let counted = orders.iter().filter(|order| order.is_counted());
+        desk.counted -= counted.map(|order| order.visitor().count_out()).count();
         desk.worked_on.then_some(orders)
     }
 }
@@ -198,5 +208,37 @@ impl Drop for Leave<'_> {
 impl fmt::Debug for Office {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Office")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use netwheel::sim::World;
+    use netwheel::{Client, Pipeline, RunningServer, Server};
+
+    use super::*;
+    use crate::protocol::{Frame, HeadContent};
+    use crate::store::MemoryStore;
+
+    /// A visitor on a connection of a world that stands still, and the other end.
+    pub(super) fn visitor(world: &World, at: &str) -> (Arc<Visitor>, RunningServer) {
+        let silent = || Pipeline::new(HeadContent).handle(|_, _: Frame| Ok(()));
+        let server = Server::on(world).pipeline(move |_peer| silent());
+        let server = server.listen(at).expect("its own address");
+        let server = server.start().expect("a network");
+        let client = Client::on(world).pipeline(silent);
+        let handle = client.connect(at).expect("an address");
+        assert!(world.run_until(Duration::from_secs(10), || server.connections() == 1));
+        let options = OfficeOptions {
+            copies: true,
+            clock: || 0,
+        };
+        let pool = world.net().executor(1);
+        let office = Office::new(pool, Arc::new(MemoryStore::default()), options);
+        let office = office.expect("a new store");
+        let visitor = Visitor::new(&office, Device::new("ann", 0), handle);
+        (visitor, server)
     }
 }

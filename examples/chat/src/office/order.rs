@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use netwheel::ConnectionId;
 use serde::{Deserialize, Serialize};
 
 use super::Visitor;
+use crate::protocol::Packet;
 
 /// Something to be done by the office.
 #[derive(Debug)]
@@ -34,25 +34,38 @@ pub enum Order {
         command: Command,
     },
     /// Somebody has logged in.
-    Arrive(Arc<Visitor>),
+    Arrive {
+        /// Who.
+        visitor: Arc<Visitor>,
+        /// What it is told before anything else of its session.
+        welcome: Packet,
+    },
     /// A visitor has acknowledged deliveries, or has room for more.
     Look(Arc<Visitor>),
     /// A connection has ended, or its user has logged out.
     Leave {
         /// Whose it was.
-        uid: Arc<str>,
-        /// Which.
-        connection: ConnectionId,
+        visitor: Arc<Visitor>,
+        /// What a connection that lives on is told behind everything else of its session.
+        farewell: Option<Packet>,
     },
 }
 
 impl Order {
-    /// Whose it is, where it counts for the bound.
-    pub(super) fn visitor(&self) -> Option<&Visitor> {
+    /// Whose it is.
+    pub(super) fn visitor(&self) -> &Arc<Visitor> {
         match self {
-            Self::Say { visitor, .. } | Self::Do { visitor, .. } => Some(visitor),
-            Self::Arrive(_) | Self::Look(_) | Self::Leave { .. } => None,
+            Self::Say { visitor, .. }
+            | Self::Do { visitor, .. }
+            | Self::Arrive { visitor, .. }
+            | Self::Look(visitor)
+            | Self::Leave { visitor, .. } => visitor,
         }
+    }
+
+    /// Whether it counts for the bound: what a client wants, and not what becomes of its connection.
+    pub(super) fn is_counted(&self) -> bool {
+        matches!(self, Self::Say { .. } | Self::Do { .. })
     }
 
     /// Bytes of the message in it.

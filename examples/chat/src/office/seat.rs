@@ -4,14 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::Visitor;
+use super::{Visitor, backlog};
 use crate::ledger;
-use crate::limits::{CATCH_UP_MESSAGES, PARKED_BYTES_MAX};
+use crate::limits::INBOX_MESSAGES_MAX;
 use crate::protocol::Packet;
 use crate::store::Store;
-
-/// With more than so many bytes on the way, the office is told when they have left.
-const RESUMED_BYTES: usize = PARKED_BYTES_MAX / 8;
 
 pub(super) struct Seat {
     pub(super) visitor: Arc<Visitor>,
@@ -39,28 +36,22 @@ impl Seat {
         if !self.live || id <= self.sent {
             return;
         }
-        if !self.try_send(id, packet) {
-            self.fall_behind();
+        if Visitor::deliver(&self.visitor, packet) {
+            self.has_sent(id);
+        } else {
+            self.live = false;
+            self.visitor.park(true);
         }
     }
 
-    /// Sends what is in the inbox and was not sent, as far as there is room.
-    pub(super) fn catch_up(&mut self, store: &dyn Store) -> io::Result<()> {
-        while !self.live {
-            let uid = &self.visitor.device.uid;
-            let page = ledger::inbox(store, uid, self.sent, CATCH_UP_MESSAGES)?;
-            for (id, packet) in &page {
-                if !self.try_send(*id, packet) {
-                    self.fall_behind();
-                    return Ok(());
-                }
-            }
-            if page.len() < CATCH_UP_MESSAGES {
-                self.live = true;
-                self.visitor.park(false);
-            }
+    /// Sends what is in the inbox and was not sent, as far as there is room; whether that was all of it.
+    pub(super) fn catch_up(&mut self, store: &dyn Store) -> io::Result<bool> {
+        if !self.live {
+            let visitor = Arc::clone(&self.visitor);
+            let page = |after, limit| ledger::inbox(store, &visitor.device.uid, after, limit);
+            self.live = backlog::send(&visitor, self.sent, page, |id| self.has_sent(id))?;
         }
-        Ok(())
+        Ok(self.live)
     }
 
     /// How far the inbox is acknowledged, if it is farther than before.
@@ -72,25 +63,37 @@ impl Seat {
         Some(id)
     }
 
-    fn try_send(&mut self, id: u64, packet: &Packet) -> bool {
-        let queued = self.visitor.handle.queued_bytes();
-        let sent = match queued {
-            PARKED_BYTES_MAX.. => false,
-            // The next one may find no room: the office hears of it as soon as there is.
-            _ if queued + packet.0.len() > RESUMED_BYTES => {
-                Visitor::send_and_look(&self.visitor, packet.clone())
-            }
-            _ => self.visitor.send(packet.clone()),
-        };
-        if sent {
-            self.sent = id;
-            self.unacknowledged.push_back(id);
+    fn has_sent(&mut self, id: u64) {
+        self.sent = id;
+        self.unacknowledged.push_back(id);
+        if self.unacknowledged.len() as u64 > INBOX_MESSAGES_MAX {
+            // It has left the inbox for a newer one: another device of the user acknowledges, and this one does not.
+            self.unacknowledged.pop_front();
         }
-        sent
     }
+}
 
-    fn fall_behind(&mut self) {
-        self.live = false;
-        self.visitor.park(true);
+#[cfg(test)]
+mod tests {
+    use netwheel::sim::World;
+
+    use super::*;
+    use crate::office::tests::visitor;
+
+    #[test]
+    fn one_that_never_acknowledges_costs_no_more_than_an_inbox_holds() {
+        let world = World::new(1);
+        let (visitor, _server) = visitor(&world, "10.0.0.1:7000");
+        let mut seat = Seat::new(visitor, 0);
+        (1..=INBOX_MESSAGES_MAX + 5).for_each(|id| seat.has_sent(id));
+        assert_eq!(seat.unacknowledged.len() as u64, INBOX_MESSAGES_MAX);
+        assert_eq!(seat.acknowledge(5), None);
+        assert_eq!(seat.acknowledge(6), Some(6));
+        assert_eq!(seat.acknowledge(6), None);
+        assert_eq!(
+            seat.acknowledge(INBOX_MESSAGES_MAX + 5),
+            Some(INBOX_MESSAGES_MAX + 5)
+        );
+        assert!(seat.unacknowledged.is_empty());
     }
 }

@@ -4,14 +4,20 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use netwheel::{CloseReason, ConnectionHandle};
+use log::warn;
+use netwheel::{CloseReason, ConnectionHandle, TrySendError};
 
+use super::refused::Refused;
 use super::{Office, Order, WeakOffice};
+use crate::limits::PARKED_BYTES_MAX;
 use crate::lock;
 use crate::protocol::Packet;
 
 /// Acknowledgements that wait for the office, for each visitor.
 const ACKNOWLEDGED_MAX: usize = 64;
+
+/// With more than so many bytes on the way, the office is told when they have left.
+const RESUMED_BYTES: usize = PARKED_BYTES_MAX / 8;
 
 /// A user on a platform: what may be logged in once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,6 +63,10 @@ pub struct Visitor {
     acknowledged: Mutex<Vec<u64>>,
     /// Whether the office will look at that anyway.
     told: AtomicBool,
+    /// What it has said and is to say again.
+    refused: Mutex<Refused>,
+    /// Deliveries on their way of which the office is told when they have left.
+    watched: AtomicUsize,
     /// Whether messages wait for it in the store.
     parked: AtomicBool,
     /// Weak, because the office knows its visitors.
@@ -73,25 +83,85 @@ impl Visitor {
             waiting: AtomicUsize::new(0),
             acknowledged: Mutex::default(),
             told: AtomicBool::new(false),
+            refused: Mutex::default(),
+            watched: AtomicUsize::new(0),
             parked: AtomicBool::new(false),
             office: office.downgrade(),
         })
     }
 
-    /// Sends a packet; what does not fit is the receiver's own fault, and lost.
-    pub(super) fn send(&self, packet: Packet) -> bool {
-        self.handle.try_send(packet).is_ok()
+    /// Sends an answer. Who does not take it is closed, comes back and asks again: nobody is to wait for an answer
+    /// that is gone.
+    pub(super) fn send(&self, packet: Packet) {
+        if let Err(TrySendError::Full(_)) = self.handle.try_send(packet) {
+            warn!("{} is closed: it does not read its answers", self.device);
+            self.handle.close();
+        }
+    }
+
+    /// Sends what nobody waits for, if there is room.
+    pub(super) fn offer(&self, packet: Packet) {
+        let _ = self.handle.try_send(packet);
+    }
+
+    /// Sends a message that is in the store, unless it had better wait there; it does where the answer is `false`,
+    /// until the office looks at the visitor again.
+    pub(super) fn deliver(visitor: &Arc<Self>, packet: &Packet) -> bool {
+        let ahead = visitor.handle.queued_bytes() + packet.0.len();
+        if ahead > PARKED_BYTES_MAX && visitor.is_watched() {
+            return false;
+        }
+        // The next one may find no room: the office hears of it as soon as there is.
+        match ahead > RESUMED_BYTES {
+            true => Self::send_and_look(visitor, packet.clone()),
+            false => visitor.handle.try_send(packet.clone()).is_ok(),
+        }
     }
 
     /// Sends a packet, and has the office look at the visitor once it has left.
-    pub(super) fn send_and_look(visitor: &Arc<Self>, packet: Packet) -> bool {
+    fn send_and_look(visitor: &Arc<Self>, packet: Packet) -> bool {
+        visitor.watched.fetch_add(1, Ordering::SeqCst);
         let waiting = Arc::clone(visitor);
         let look = move |left: Result<(), CloseReason>| {
+            waiting.watched.fetch_sub(1, Ordering::SeqCst);
             if left.is_ok() {
                 Self::ask_for_a_look(&waiting);
             }
         };
-        visitor.handle.try_send_then(packet, look).is_ok()
+        let sent = visitor.handle.try_send_then(packet, look).is_ok();
+        if !sent {
+            visitor.watched.fetch_sub(1, Ordering::SeqCst);
+        }
+        sent
+    }
+
+    /// Whether much of what was delivered is still on its way; the office looks at the visitor when it has left.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether something that it says has to wait for what was refused before. A message without a number cannot be
+    /// said again, so it has no order either; here and below.
+    pub(super) fn is_before(&self, to: &str, number: u64) -> bool {
+        number != 0 && lock(&self.refused).is_before(to, number)
+    }
+
+    /// What it has said is refused, and to come again before what is said later.
+    pub(super) fn refuse(&self, to: &str, number: u64) {
+        if number != 0 && !lock(&self.refused).add(to, number) {
+            warn!(
+                "{} is closed: too much of what it says is refused",
+                self.device
+            );
+            self.handle.close();
+        }
+    }
+
+    /// What it has said is kept, or never will be: what was refused behind it may come again.
+    pub(crate) fn settle(&self, to: &str, number: u64) {
+        if number != 0 {
+            lock(&self.refused).remove(to, number);
+        }
     }
 
     /// A delivery was acknowledged, and with it what came before it on the connection.
@@ -142,5 +212,40 @@ impl Visitor {
 
     pub(super) fn count_out(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netwheel::sim::World;
+
+    use super::*;
+    use crate::office::tests::visitor;
+
+    fn packet(bytes: usize) -> Packet {
+        Packet(vec![0; bytes].into())
+    }
+
+    #[test]
+    fn a_message_waits_only_where_somebody_will_look_at_it_again() {
+        let world = World::new(1);
+        let (visitor, _server) = visitor(&world, "10.0.0.1:7000");
+        // Something else, of whose leaving nobody is told.
+        visitor.offer(packet(PARKED_BYTES_MAX + 1));
+        assert!(!visitor.is_watched());
+        assert!(Visitor::deliver(&visitor, &packet(1)));
+        assert!(visitor.is_watched());
+        assert!(!Visitor::deliver(&visitor, &packet(1)));
+    }
+
+    #[test]
+    fn few_messages_leave_without_a_look_and_a_large_one_alone() {
+        let world = World::new(1);
+        let (visitor, _server) = visitor(&world, "10.0.0.1:7000");
+        assert!(Visitor::deliver(&visitor, &packet(100)));
+        assert!(!visitor.is_watched());
+        assert!(Visitor::deliver(&visitor, &packet(PARKED_BYTES_MAX * 2)));
+        assert!(visitor.is_watched());
+        assert!(!Visitor::deliver(&visitor, &packet(1)));
     }
 }

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use super::login::Login;
 use super::{Cx, Service};
-use crate::ledger::{self, conversation, is_room};
-use crate::limits::{DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::ledger::{self, Entry, conversation, is_room};
+use crate::limits::{
+    COMMAND_BYTES_MAX, DESK_RETRY_INTERVAL, MESSAGE_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MESSAGES_MAX,
+};
 use crate::office::{Command, Device, Order, Visitor};
 use crate::protocol::{
     Code, Frame, HeadType, Message, MessageNotification, MessageRequest, NO_SESSION, Packet, blocks,
@@ -22,11 +24,18 @@ use crate::users::is_name;
 pub(super) struct Chat {
     service: Service,
     device: Device,
-    session: Session<Device, Packet>,
+    /// Logs out when the stage goes.
+    _session: Session<Device, Packet>,
+    /// The answer to the login; the office sends it, behind what is left of an earlier session on the connection.
+    welcome: Option<Packet>,
+    /// The answer to the logout, which the office sends for the same reason.
+    farewell: Option<Packet>,
     /// Known to the office from the open on.
     visitor: Option<Arc<Visitor>>,
     /// Found no room on the desk, and goes before everything that is read later.
     held: Option<Order>,
+    /// The server is shutting down.
+    ending: bool,
 }
 
 /// Tries again to put on the desk what found no room.
@@ -36,8 +45,10 @@ impl Stage<Frame, Packet> for Chat {
     fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<()> {
         let office = &self.service.0.office;
         let visitor = Visitor::new(office, self.device.clone(), cx.handle());
-        office.tell(Order::Arrive(Arc::clone(&visitor)));
-        self.visitor = Some(visitor);
+        self.visitor = Some(Arc::clone(&visitor));
+        if let Some(welcome) = self.welcome.take() {
+            office.tell(Order::Arrive { visitor, welcome });
+        }
         Ok(())
     }
 
@@ -52,7 +63,7 @@ impl Stage<Frame, Packet> for Chat {
                 let code = Code::AlreadyLoggedIn;
                 cx.write(Packet::login_response(sequence, NO_SESSION, code, why))?;
             }
-            HeadType::LogoutRequest => self.log_out(cx, sequence)?,
+            HeadType::LogoutRequest => self.log_out(cx, sequence),
             HeadType::MessageRequest => match frame.message.message_request.take() {
                 Some(request) => self.say(cx, &visitor, frame, request)?,
                 None => cx.write(Packet::response(sequence, Code::Unknown, "no message"))?,
@@ -79,10 +90,15 @@ impl Stage<Frame, Packet> for Chat {
                 if let Some(order) = self.held.take() {
                     cx.resume_reading();
                     self.ask(cx, order);
+                    if self.ending {
+                        self.service.stay(cx);
+                    }
                 }
             }
             Event::ShuttingDown => {
                 let _ = cx.try_write(Packet::notification(0, &json!({ "event": "shutdown" })));
+                self.ending = true;
+                self.service.stay(cx);
             }
             _ => {}
         }
@@ -100,13 +116,21 @@ impl Stage<Frame, Packet> for Chat {
 }
 
 impl Chat {
-    pub(super) fn new(service: &Service, session: Session<Device, Packet>, device: Device) -> Self {
+    pub(super) fn new(
+        service: &Service,
+        session: Session<Device, Packet>,
+        device: Device,
+        welcome: Packet,
+    ) -> Self {
         Self {
             service: service.clone(),
             device,
-            session,
+            _session: session,
+            welcome: Some(welcome),
+            farewell: None,
             visitor: None,
             held: None,
+            ending: false,
         }
     }
 
@@ -124,9 +148,10 @@ impl Chat {
         }
         let known = match request.to.strip_prefix('#') {
             Some(room) => is_name(room),
-            None => is_name(&request.to) && self.service.0.users.exists(&request.to),
+            None => self.is_user(&request.to),
         };
         if !known {
+            visitor.settle(&request.to, request.msg_id);
             let why = "there is nobody of that name";
             return cx.write(Packet::response(sequence, Code::Offline, why));
         }
@@ -148,6 +173,10 @@ impl Chat {
         sequence: u64,
         notification: &MessageNotification,
     ) -> Result<()> {
+        if notification.json.len() > COMMAND_BYTES_MAX {
+            let why = format!("a command has at most {COMMAND_BYTES_MAX} bytes");
+            return cx.write(Packet::response(sequence, Code::TooLarge, &why));
+        }
         let command = match serde_json::from_str(&notification.json) {
             Ok(command) => command,
             Err(fault) => {
@@ -164,6 +193,12 @@ impl Chat {
             let why = "a room is called # and a name";
             return cx.write(Packet::response(sequence, Code::Unknown, why));
         }
+        if let Command::Watch { uid } = &command
+            && !self.is_user(uid)
+        {
+            let why = "there is nobody of that name";
+            return cx.write(Packet::response(sequence, Code::Offline, why));
+        }
         if let Command::History {
             with,
             before,
@@ -179,6 +214,10 @@ impl Chat {
         };
         self.ask(cx, order);
         Ok(())
+    }
+
+    fn is_user(&self, uid: &str) -> bool {
+        is_name(uid) && self.service.0.users.exists(uid)
     }
 
     /// Puts an order on the office's desk. While there is no room the client is not read, so that its messages keep
@@ -229,21 +268,20 @@ impl Chat {
         Ok(())
     }
 
-    fn log_out(&self, cx: &mut Cx<'_>, sequence: u64) -> Result<()> {
-        cx.write(Packet::logout_response(sequence))?;
+    fn log_out(&mut self, cx: &mut Cx<'_>, sequence: u64) {
+        self.farewell = Some(Packet::logout_response(sequence));
         cx.pipeline()
             .add_after("idle", "login", Login::new(&self.service))
             .remove("heartBeat")
             .remove("chat");
-        Ok(())
     }
 
     /// Tells the office that the session is over. The session itself ends with the stage.
     fn leave(&mut self) {
         if let Some(visitor) = self.visitor.take() {
-            let uid = Arc::clone(&self.session.user().uid);
-            let connection = visitor.handle.id();
-            self.service.0.office.tell(Order::Leave { uid, connection });
+            let farewell = self.farewell.take();
+            let office = &self.service.0.office;
+            office.tell(Order::Leave { visitor, farewell });
         }
     }
 }
@@ -256,20 +294,34 @@ fn own(raw: &Bytes) -> Bytes {
     }
 }
 
+/// The last messages of a conversation before that one, as many as a page holds, oldest first.
 fn page(
     store: &dyn Store,
     conversation: &str,
     before: u64,
     limit: usize,
 ) -> std::io::Result<Vec<Value>> {
-    use prost::Message as _;
     let entries = ledger::history(store, conversation, 0, before, limit)?;
-    let shown = |(id, packet): (u64, Packet)| {
-        let message = Message::decode(&*packet.0).ok()?;
-        let said = message.message_request?;
-        Some(json!({
-            "id": id, "from": said.from, "to": said.to, "time": said.time, "content": said.content,
-        }))
-    };
-    Ok(entries.into_iter().filter_map(shown).collect())
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for entry in entries.into_iter().rev() {
+        let Some(message) = shown(&entry) else {
+            continue;
+        };
+        bytes += message.to_string().len();
+        if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+            break;
+        }
+        page.push(message);
+    }
+    page.reverse();
+    Ok(page)
+}
+
+/// A message as histories show it.
+fn shown((id, packet): &Entry) -> Option<Value> {
+    use prost::Message as _;
+    let said = Message::decode(&*packet.0).ok()?.message_request?;
+    Some(json!({
+        "id": id, "from": said.from, "to": said.to, "time": said.time, "content": said.content,
+    }))
 }

@@ -1,6 +1,6 @@
 //! The door: nothing passes but a login.
 
-use netwheel::{CloseReason, Flow, Result, Stage};
+use netwheel::{CloseReason, Event, Flow, Result, Stage};
 
 use super::chat::Chat;
 use super::heart_beat::HeartBeat;
@@ -15,7 +15,7 @@ pub(super) struct Login {
     service: Service,
     /// A password is being checked.
     checking: bool,
-    /// Frames that were no login.
+    /// Frames that came to nothing: no logins, or such as were put off.
     strays: u32,
 }
 
@@ -32,19 +32,24 @@ impl Stage<Frame, Packet> for Login {
         if kind == HeadType::LoginRequest
             && let Some(request) = frame.message.login_request.take()
         {
-            self.log_in(cx, sequence, request)?;
+            if !self.log_in(cx, sequence, request)? {
+                self.count_stray(cx);
+            }
             return Ok(Flow::Stop);
         }
-        self.strays += 1;
-        if self.strays > FRAMES_BEFORE_LOGIN_MAX {
-            cx.close_after_flush(CloseReason::OverLimit);
-            return Ok(Flow::Stop);
-        }
-        if kind != HeadType::HeartBeat {
+        if self.count_stray(cx) && kind != HeadType::HeartBeat {
             let refused = Packet::response(sequence, Code::NotLoggedIn, "log in first");
             cx.write(refused)?;
         }
         Ok(Flow::Stop)
+    }
+
+    fn on_event(&mut self, cx: &mut Cx<'_>, event: &Event) -> Result<Flow> {
+        if let Event::ShuttingDown = event {
+            // The answer to a logout may be on its way.
+            self.service.stay(cx);
+        }
+        Ok(Flow::Next)
     }
 }
 
@@ -57,19 +62,31 @@ impl Login {
         }
     }
 
-    fn log_in(&mut self, cx: &mut Cx<'_>, sequence: u64, request: LoginRequest) -> Result<()> {
+    /// Counts a frame that came to nothing; `false` where it is one too many, and the connection ends.
+    fn count_stray(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.strays += 1;
+        let few = self.strays <= FRAMES_BEFORE_LOGIN_MAX;
+        if !few {
+            cx.close_after_flush(CloseReason::OverLimit);
+        }
+        few
+    }
+
+    /// Whether the password is checked from now on, or the connection ends; anything else is answered here.
+    fn log_in(&mut self, cx: &mut Cx<'_>, sequence: u64, request: LoginRequest) -> Result<bool> {
+        let put_off = |cx: &mut Cx<'_>, code, why| answer(cx, sequence, code, why).map(|()| false);
         if self.checking {
-            let why = "a login is under way";
-            return answer(cx, sequence, Code::AlreadyLoggedIn, why);
+            return put_off(cx, Code::AlreadyLoggedIn, "a login is under way");
         }
         if self.service.0.office.is_full() {
-            return answer(cx, sequence, Code::Busy, "too much waits for the store");
+            return put_off(cx, Code::Busy, "too much waits for the store");
         }
         if request.token.is_empty() {
-            return refuse(cx, sequence, Code::NoToken, "a password is needed");
+            return refuse(cx, sequence, Code::NoToken, "a password is needed").map(|()| true);
         }
         if !is_name(&request.uid) || request.token.len() > TOKEN_BYTES_MAX {
-            return refuse(cx, sequence, Code::AuthFailed, "no user is called so");
+            let why = "no user is called so";
+            return refuse(cx, sequence, Code::AuthFailed, why).map(|()| true);
         }
         let users = self.service.0.users.clone();
         let (service, device) = (
@@ -83,10 +100,10 @@ impl Login {
             false => refuse(cx, sequence, Code::AuthFailed, "wrong user or password"),
         });
         if let_in.is_err() {
-            return answer(cx, sequence, Code::Busy, "too many log in at once");
+            return put_off(cx, Code::Busy, "too many log in at once");
         }
         self.checking = true;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -99,9 +116,9 @@ impl Service {
         };
         let id = session.id().to_string();
         let store = &self.0.store_name;
-        cx.write(Packet::login_response(sequence, &id, Code::Ok, store))?;
+        let welcome = Packet::login_response(sequence, &id, Code::Ok, store);
         cx.pipeline()
-            .add_after("login", "chat", Chat::new(self, session, device))
+            .add_after("login", "chat", Chat::new(self, session, device, welcome))
             .add_after("login", "heartBeat", HeartBeat)
             .remove("login");
         Ok(())

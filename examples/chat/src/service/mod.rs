@@ -19,7 +19,7 @@ use netwheel::stages::Idle;
 use netwheel::{Duplicate, Executor, HasPipeline, Net, Pipeline, Server, Sessions, WhenFull};
 
 use crate::ledger::store_name;
-use crate::limits::{IDLE_TIMEOUT, LOGIN_TIMEOUT, LOGINS_WAITING_MAX};
+use crate::limits::{DESK_NEWS_MAX, IDLE_TIMEOUT, LOGIN_TIMEOUT, LOGINS_WAITING_MAX};
 use crate::office::{Device, Office, OfficeOptions};
 use crate::protocol::{Frame, HeadContent, Packet};
 use crate::store::Store;
@@ -110,8 +110,9 @@ impl Service {
         options: Options,
     ) -> io::Result<Self> {
         let doormen = pool(options.login_threads);
+        let clerk = pool(1).queue_max(DESK_NEWS_MAX);
         Ok(Self(Arc::new(Shared {
-            office: Office::new(pool(1), Arc::clone(&store), options.office)?,
+            office: Office::new(clerk, Arc::clone(&store), options.office)?,
             sessions: Sessions::with(1, options.duplicate),
             users,
             store_name: store_name(&*store)?,
@@ -149,11 +150,32 @@ impl Service {
             })
     }
 
+    /// Keeps a connection that is to close until the office has answered it.
+    fn stay(&self, cx: &mut Cx<'_>) {
+        // By jobs that come behind those of the office: one for what lies on the desk now, and one for what was read
+        // together with it.
+        let again = self.clone();
+        stay(cx, self, move |cx| stay(cx, &again, |_| {}));
+    }
+
     /// Sessions at this moment.
     #[must_use]
     pub fn online(&self) -> usize {
         self.0.sessions.online()
     }
+}
+
+fn stay(cx: &mut Cx<'_>, service: &Service, then: impl FnOnce(&mut Cx<'_>) + 'static) {
+    let pool = service.0.office.pool();
+    // Refused only where many other jobs of the connection wait: it stays for those.
+    let _ = cx.offload(
+        pool,
+        || (),
+        |cx, ()| {
+            then(cx);
+            Ok(())
+        },
+    );
 }
 
 impl std::fmt::Debug for Service {

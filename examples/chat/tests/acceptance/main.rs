@@ -1,11 +1,15 @@
 //! The chat's scenarios on raw sockets: bytes in, bytes out, nothing of the chat's client.
 
+mod answers;
 mod crowds;
 mod devices;
 mod doors;
 mod messages;
+mod order;
 mod peer;
 mod rooms;
+mod sessions;
+mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,16 +1,14 @@
 //! What is said, and to whom it goes: scenarios 68, 69 and 74.
 
-use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chat::protocol::{Code, Message};
-use chat::store::{Change, From, MemoryStore, Pair, Reading, Store};
+use chat::store::MemoryStore;
 use serde_json::json;
 
 use crate::peer::{ANDROID, Peer, WINDOWS};
+use crate::stores::{Fragile, Mood};
 use crate::{Everybody, PATIENCE, options, serve, serve_with};
 
 #[test]
@@ -107,6 +105,24 @@ fn what_cannot_be_sent_is_refused_with_the_reason() {
     assert_eq!(sender.tell("", "hello"), Code::Offline as u32);
     let long = "x".repeat(65 << 10);
     assert_eq!(sender.tell("u2", &long), Code::TooLarge as u32);
+    let long = "x".repeat(4 << 10);
+    for (command, code) in [
+        (json!({ "cmd": "dance" }), Code::Unknown),
+        (json!({ "cmd": "who", "room": "tea" }), Code::Unknown),
+        (json!({ "cmd": "watch", "uid": "nobody" }), Code::Offline),
+        (
+            json!({ "cmd": "watch", "uid": "x".repeat(65) }),
+            Code::Offline,
+        ),
+        (json!({ "cmd": "watch", "uid": long }), Code::TooLarge),
+        (
+            json!({ "cmd": "history", "with": "x".repeat(65) }),
+            Code::Offline,
+        ),
+    ] {
+        let sequence = sender.command(&command);
+        assert_eq!(sender.response(sequence).code, code as u32, "{command}");
+    }
     let sequence = sender.command(&json!({ "cmd": "dance" }));
     assert_eq!(sender.response(sequence).code, Code::Unknown as u32);
     sender.hears_nothing();
@@ -183,35 +199,6 @@ fn fields_that_the_server_does_not_know_reach_the_receiver_as_they_were() {
     assert_eq!(message.message_request.expect("of its type").from, "u1");
 }
 
-/// A store that fails when it is told to.
-#[derive(Default)]
-struct Fragile {
-    store: MemoryStore,
-    broken: AtomicBool,
-}
-
-impl Reading for Fragile {
-    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        self.store.get(key)
-    }
-
-    fn page(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Pair>> {
-        self.store.page(keys, from, limit)
-    }
-}
-
-impl Store for Fragile {
-    fn change(&self, work: &mut dyn FnMut(&mut dyn Change) -> io::Result<()>) -> io::Result<()> {
-        self.store.change(&mut |change| {
-            work(change)?;
-            match self.broken.load(Ordering::Relaxed) {
-                true => Err(io::Error::other("the disk is full")),
-                false => Ok(()),
-            }
-        })
-    }
-}
-
 #[test]
 fn a_store_that_fails_is_told_to_the_sender_and_nothing_is_half_done() {
     let store = Arc::new(Fragile::default());
@@ -223,10 +210,35 @@ fn a_store_that_fails_is_told_to_the_sender_and_nothing_is_half_done() {
     let mut receiver = Peer::log_in(&server, "u2", WINDOWS);
     assert_eq!(sender.tell("u2", "before"), 0);
     assert_eq!(receiver.delivery().2, "before");
-    store.broken.store(true, Ordering::Relaxed);
+    store.is(Mood::Broken);
     assert_eq!(sender.tell("u2", "meanwhile"), Code::Unknown as u32);
     receiver.hears_nothing();
-    store.broken.store(false, Ordering::Relaxed);
+    store.is(Mood::Well);
     assert_eq!(sender.tell("u2", "after"), 0);
     assert_eq!(receiver.delivery().2, "after");
+}
+
+#[test]
+fn a_history_of_large_messages_comes_in_pages_that_the_connection_holds() {
+    const COUNT: usize = 40;
+    let server = serve(options());
+    let mut one = Peer::log_in(&server, "u1", WINDOWS);
+    let text = |nth: usize| format!("{nth:05}{}", "x".repeat(60_000));
+    for nth in 0..COUNT {
+        assert_eq!(one.tell("u2", &text(nth)), 0);
+    }
+    let (mut before, mut next) = (u64::MAX, COUNT);
+    while next > 0 {
+        let page = one.ask(&json!({ "cmd": "history", "with": "u2", "before": before }));
+        let messages = page
+            .iter()
+            .flat_map(|block| block["messages"].as_array().expect("a list"));
+        let messages: Vec<_> = messages.collect();
+        assert_eq!(messages.len(), 2.min(next), "so many fit into a page");
+        before = messages[0]["id"].as_u64().expect("a number");
+        for message in messages.iter().rev() {
+            next -= 1;
+            assert!(message["content"] == text(next), "message {next}");
+        }
+    }
 }
