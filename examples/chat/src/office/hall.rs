@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::rooms::Rooms;
 use super::seat::Seat;
 use super::{Command, OfficeOptions, Order, Visitor};
-use crate::ledger::{self, Kept, Said, is_room};
+use crate::ledger::{self, Kept, Ledger, Said, is_room};
 use crate::limits::{MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX};
 use crate::protocol::{Code, Packet, blocks};
-use crate::store::{Change, Store};
+use crate::store::Store;
 
 pub(super) struct Hall {
     store: Arc<dyn Store>,
@@ -58,10 +58,10 @@ impl Hall {
             .collect();
         let mut noted = Vec::with_capacity(orders.len());
         let (time, store) = ((self.options.clock)(), Arc::clone(&self.store));
-        let kept = store.change(&mut |change| {
+        let kept = ledger::change(&*store, |ledger| {
             noted.clear();
             for (order, acknowledged) in orders.iter().zip(&acknowledged) {
-                noted.push(note(change, order, *acknowledged, time)?);
+                noted.push(note(ledger, order, *acknowledged, time)?);
             }
             Ok(())
         });
@@ -327,7 +327,7 @@ impl Hall {
 
 /// What an order changes in the store.
 fn note(
-    change: &mut dyn Change,
+    ledger: &mut Ledger<'_>,
     order: &Order,
     acknowledged: Option<u64>,
     time: u64,
@@ -348,23 +348,25 @@ fn note(
                 time,
                 raw,
             };
-            ledger::keep(change, &said).map(Noted::Kept)
+            ledger.keep(&said).map(Noted::Kept)
         }
         Order::Arrive(visitor) => {
             let device = &visitor.device;
-            ledger::arrive(change, &device.uid, device.platform).map(Noted::Cursor)
+            ledger
+                .arrive(&device.uid, device.platform)
+                .map(Noted::Cursor)
         }
         Order::Look(visitor) => {
             let device = &visitor.device;
             if let Some(id) = acknowledged {
-                ledger::acknowledge(change, &device.uid, device.platform, id)?;
+                ledger.acknowledge(&device.uid, device.platform, id)?;
             }
             Ok(Noted::Nothing)
         }
         Order::Do {
             command: Command::Join { .. },
             ..
-        } => ledger::last_id(change).map(Noted::Upto),
+        } => ledger.last_id().map(Noted::Upto),
         Order::Do { .. } | Order::Leave { .. } => Ok(Noted::Nothing),
     }
 }
