@@ -19,6 +19,14 @@ pub struct Ledger<'a> {
     numbers: BTreeMap<Vec<u8>, u64>,
 }
 
+/// The messages of a history or an inbox.
+struct Run {
+    /// What their keys begin with.
+    of: Vec<u8>,
+    /// The how manieth the last one is; zero where there is none.
+    last: u64,
+}
+
 /// Makes one change of the ledger: all of it or, when `work` fails, nothing. It is on the disk once this has
 /// returned.
 ///
@@ -58,7 +66,10 @@ impl Ledger<'_> {
         if let Some(id) = self.repeated(said)? {
             return Ok(Kept::Again(id));
         }
-        let inbox = (!is_room(said.to)).then(|| inbox_of(said.to));
+        let inbox = match is_room(said.to) {
+            true => None,
+            false => Some(self.run(inbox_of(said.to))?),
+        };
         if let Some(inbox) = &inbox
             && !self.has_room(inbox, said.to)?
         {
@@ -72,7 +83,7 @@ impl Ledger<'_> {
         };
         let packet = rewrite(said.raw, delivery)?;
         self.numbers.insert(LAST.to_vec(), id);
-        let history = history_of(&conversation(said.from, said.to));
+        let history = self.run(history_of(&conversation(said.from, said.to)))?;
         self.add(&history, id, &packet.0, HISTORY_MESSAGES_MAX)?;
         if let Some(inbox) = inbox {
             self.add(&inbox, id, &packet.0, INBOX_MESSAGES_MAX)?;
@@ -154,41 +165,39 @@ impl Ledger<'_> {
     }
 
     /// Whether an inbox takes one more. Where some device has got the oldest, that makes room for it.
-    fn has_room(&self, inbox: &[u8], uid: &str) -> io::Result<bool> {
-        if !self.is_full(inbox, self.last(inbox)?, INBOX_MESSAGES_MAX)? {
+    fn has_room(&self, inbox: &Run, uid: &str) -> io::Result<bool> {
+        if !self.is_full(inbox, INBOX_MESSAGES_MAX)? {
             return Ok(true);
         }
         let foremost = self.cursors(uid)?.into_iter().max().unwrap_or(0);
-        let keys = numbered(inbox, 0)..numbered(inbox, foremost.saturating_add(1));
+        let keys = numbered(&inbox.of, 0)..numbered(&inbox.of, foremost.saturating_add(1));
         let oldest = self.change.keys(&keys.start..&keys.end, From::Oldest, 1)?;
         Ok(!oldest.is_empty())
     }
 
     /// Adds an entry; of more than `max` the oldest goes.
-    fn add(&mut self, of: &[u8], id: u64, value: &[u8], max: u64) -> io::Result<()> {
-        let last = self.last(of)?;
-        self.change.put(&entry(of, id, last + 1), value)?;
-        // The new one does not count yet: they are as many as before when the oldest has gone.
-        if self.is_full(of, last, max)?
-            && let Some(oldest) = self.end(of, From::Oldest)?
+    fn add(&mut self, run: &Run, id: u64, value: &[u8], max: u64) -> io::Result<()> {
+        if self.is_full(run, max)?
+            && let Some(oldest) = self.end(&run.of, From::Oldest)?
         {
             self.change.remove(&oldest)?;
         }
-        Ok(())
+        self.change.put(&entry(&run.of, id, run.last + 1), value)
     }
 
-    /// The how manieth the last entry is; zero where there is none.
-    fn last(&self, of: &[u8]) -> io::Result<u64> {
-        Ok(self.end(of, From::Newest)?.map_or(0, |key| nth_of(&key)))
+    /// The messages whose keys begin with `of`.
+    fn run(&self, of: Vec<u8>) -> io::Result<Run> {
+        let last = self.end(&of, From::Newest)?.map_or(0, |key| nth_of(&key));
+        Ok(Run { of, last })
     }
 
-    /// Whether there are `max` entries, of which the last is the `last`th.
-    fn is_full(&self, of: &[u8], last: u64, max: u64) -> io::Result<bool> {
-        if last < max {
+    /// Whether there are `max` of them.
+    fn is_full(&self, run: &Run, max: u64) -> io::Result<bool> {
+        if run.last < max {
             return Ok(false);
         }
-        let first = self.end(of, From::Oldest)?.map_or(last, |key| nth_of(&key));
-        Ok(last + 1 - first >= max)
+        let first = self.end(&run.of, From::Oldest)?;
+        Ok(first.is_some_and(|key| run.last + 1 - nth_of(&key) >= max))
     }
 
     /// The key at one end of what begins with `of`.
