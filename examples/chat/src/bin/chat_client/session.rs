@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use chat::client::{ChatClient, FileNotebook, News, NoNotebook, Notebook, Screen, Settings};
+use chat::client::{ChatClient, FileNotebook, News, NoNotebook, Screen, Settings};
 use chat::office::Command;
 use chat::wall_clock;
 use netwheel::{ClientState, Clock, Reactor};
@@ -164,15 +164,10 @@ impl<'a> Session<'a> {
         let (net, to) = (self.reactor.as_ref(), &*flags.connect);
         let client = match self.cursor_file(uid)? {
             Some(path) => {
-                let notebook = FileNotebook::new(&path);
-                notebook
-                    .save(&notebook.load().unwrap_or_default())
-                    .map_err(|error| {
-                        format!(
-                            "{}: {error}; give --cursor-file another path",
-                            path.display()
-                        )
-                    })?;
+                let notebook = FileNotebook::open(&path).map_err(|error| {
+                    let path = path.display();
+                    format!("{path}: {error}; give --cursor-file another path")
+                })?;
                 ChatClient::start(net, to, settings, notebook, screen, wall_clock())
             }
             None => ChatClient::start(net, to, settings, NoNotebook, screen, wall_clock()),

@@ -21,6 +21,10 @@ pub(crate) fn lines(news: &News, own: &str, colours: bool) -> Vec<String> {
         News::Said {
             from, to, content, ..
         } => vec![said(from, to, content, own, colours)],
+        News::Forgotten { why } => vec![
+            "* the cursor file is damaged: some of what you said may not be sent, and some be shown again".into(),
+            format!("* {}", plain(why)),
+        ],
         News::NotSent { why, .. } => vec![format!("* not sent: {}", plain(why))],
         News::Answer {
             result: Err(why), ..
