@@ -1,11 +1,12 @@
 //! The programs as they are used: started, talked to, killed.
 
+mod console;
 mod process;
 
 use std::fs;
 use std::path::PathBuf;
 
-use process::{Process, chat_client, chat_server, python, terminal};
+use process::{Process, chat_client, chat_server, python};
 
 /// A folder of one test.
 struct Folder(PathBuf);
@@ -182,41 +183,14 @@ fn the_menu_of_the_seed_logs_in_chats_and_logs_out() {
 }
 
 #[test]
-fn what_comes_while_a_line_is_typed_stands_above_it() {
-    let folder = Folder::new("terminal");
-    let (_server, address) = chat_server("127.0.0.1:0", &folder.file("chat.db"));
-    let flags = [
-        "--connect",
-        &address,
-        "--user",
-        "ann",
-        "--cursor-file",
-        "none",
-    ];
-    let ann = terminal("/to bob half a li", "bob: hello", &flags);
-    ann.says("typed");
-    let mut bob = client(&folder, &address, "bob");
-    bob.types("/to ann hello");
-    let drawn = ann.line();
-    let (before, after) = drawn
-        .split_once("bob: hello\\r\\n")
-        .expect("a line of its own");
-    assert!(
-        before.ends_with("\\r\\x1b[K"),
-        "the typed line makes way: {drawn}"
-    );
-    assert!(
-        after.starts_with("> /to bob half a li"),
-        "and comes back: {drawn}"
-    );
-}
-
-#[test]
 fn users_of_a_file_log_in_with_their_password_only() {
     let folder = Folder::new("users");
     let users = folder.file("users");
     let add = ["--users", &users, "--add-user", "ann:secret"];
     assert!(Process::server(&add).ends_well());
+    let mut add = Process::server(&["--users", &users, "--add-user", "bob"]);
+    add.types("from stdin");
+    assert!(add.ends_well());
     let server = Process::server(&["--listen", "127.0.0.1:0", "--users", &users]);
     let address = server.line().trim_start_matches("listening on ").to_owned();
     let flags = [
@@ -232,6 +206,10 @@ fn users_of_a_file_log_in_with_their_password_only() {
     wrong.says("* not logged in: wrong user or password");
     let mut right = chat_client(&[&flags[..], &["--password", "secret"]].concat());
     right.says("* you are logged in as ann");
-    right.types("/to bob are you there?");
+    let mut bob = chat_client(&["--connect", &address, "--script", "--cursor-file", "none"]);
+    bob.types("/login bob");
+    bob.types("from stdin");
+    bob.says("* you are logged in as bob");
+    right.types("/to eve are you there?");
     right.says("* not sent: there is nobody of that name");
 }
