@@ -94,7 +94,7 @@ mod shared_secret {
     use std::fmt;
 
     use bytes::Bytes;
-    use hmac::{Hmac, Mac};
+    use hmac::{Hmac, KeyInit, Mac};
     use sha2::Sha256;
 
     use super::{Admission, Authenticator, Credentials, NodeId};
@@ -116,7 +116,7 @@ mod shared_secret {
         }
 
         fn mac(&self, node: Option<&NodeId>, challenge: &[u8]) -> Hmac<Sha256> {
-            let mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0);
+            let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0);
             let mut mac = mac.expect("a key of any length will do");
             mac.update(challenge);
             mac.update(node.map_or(&[], |node| node.as_str().as_bytes()));

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   protocol/  frames and messages on the wire
-//!   store/     keys and values that survive, on a disk or in memory; ledger.rs: what they mean
+//!   store/     keys and values that survive, on a disk or in memory; ledger/: what they mean
 //!   office/    who is there, and what goes to whom: all of it done by one job at a time, on a pool
 //!   service/   connections: login, chat, heartbeat
 //!   users.rs   who may log in

@@ -6,8 +6,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use argon2::password_hash::rand_core::OsRng;
-use argon2::password_hash::{self, Output, PasswordHash, PasswordHasher, Salt, SaltString};
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::password_hash::{self, PasswordHasher};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 use crate::limits::NAME_BYTES_MAX;
@@ -124,29 +124,26 @@ thread_local! {
 
 /// Whether a hash is that of a password.
 fn is_right(hash: &str, password: &str) -> Result<bool, password_hash::Error> {
-    use password_hash::Error::Password;
     let hash = PasswordHash::new(hash)?;
-    let (salt, expected) = hash.salt.zip(hash.hash).ok_or(Password)?;
-    let mut bytes = [0; Salt::MAX_LENGTH];
-    let salt = salt.decode_b64(&mut bytes)?;
-    let algorithm = Algorithm::try_from(hash.algorithm)?;
+    let (salt, expected) = hash
+        .salt
+        .zip(hash.hash)
+        .ok_or(password_hash::Error::EncodingInvalid)?;
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str())?;
     let version = hash
         .version
         .map_or_else(|| Ok(Version::default()), Version::try_from)?;
     let params = Params::try_from(&hash)?;
     let count = params.block_count();
     let argon2 = Argon2::new(algorithm, version, params);
-    let found = Output::init_with(expected.len(), |out| {
-        BLOCKS.with_borrow_mut(|blocks| {
-            blocks.resize(count.max(blocks.len()), Block::default());
-            let blocks = &mut blocks[..count];
-            let done =
-                argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, blocks);
-            done.map_err(Into::into)
-        })
+    let mut found = vec![0; expected.len()];
+    BLOCKS.with_borrow_mut(|blocks| {
+        blocks.resize(count.max(blocks.len()), Block::default());
+        let blocks = &mut blocks[..count];
+        argon2.hash_password_into_with_memory(password.as_bytes(), &salt, &mut found, blocks)
     })?;
     // In a time that does not depend on where they differ.
-    Ok(found == expected)
+    Ok(Output::new(&found)? == expected)
 }
 
 /// A password's line for the file, behind `name:`. Cost: some 20 MB and tens of milliseconds, like each check.
@@ -155,8 +152,7 @@ fn is_right(hash: &str, password: &str) -> Result<bool, password_hash::Error> {
 ///
 /// When the system has no randomness for the salt.
 pub fn hash(password: &str) -> io::Result<String> {
-    let salt = SaltString::generate(&mut OsRng);
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+    let hash = Argon2::default().hash_password(password.as_bytes());
     hash.map(|hash| hash.to_string())
         .map_err(|error| invalid(error.to_string()))
 }
@@ -180,6 +176,14 @@ mod tests {
         assert!(!users.check("ann", "two") && !users.check("ann", ""));
         assert!(!users.check("eve", "one") && !users.check("eve", ""));
         assert!(users.exists("ann") && !users.exists("eve"));
+    }
+
+    #[test]
+    fn hashes_of_other_programs_are_understood() {
+        // From the tests of argon2's authors.
+        let hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        let users = PasswordFile::parse(&format!("ann:{hash}\n")).expect("a user");
+        assert!(users.check("ann", "password") && !users.check("ann", "passwort"));
     }
 
     #[test]

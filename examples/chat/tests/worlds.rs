@@ -40,7 +40,13 @@ impl Notebook for Place {
         self.0.notes.lock().expect("no panic").clone()
     }
 
-    fn save(&self, text: &str) -> io::Result<()> {
+    fn append(&self, lines: &str) -> io::Result<()> {
+        let mut notes = self.0.notes.lock().expect("no panic");
+        notes.get_or_insert_default().push_str(lines);
+        Ok(())
+    }
+
+    fn replace(&self, text: &str) -> io::Result<()> {
         *self.0.notes.lock().expect("no panic") = Some(text.to_owned());
         Ok(())
     }

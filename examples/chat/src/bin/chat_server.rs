@@ -46,8 +46,9 @@ struct Flags {
     #[arg(long, value_name = "PATH")]
     users: Option<PathBuf>,
 
-    /// Adds a user to the file of --users, and ends
-    #[arg(long, value_name = "NAME:PASSWORD", requires = "users")]
+    /// Adds a user to the file of --users, and ends; without a password, which others on this machine may see here,
+    /// it is read from CHAT_PASSWORD, or else from stdin
+    #[arg(long, value_name = "NAME[:PASSWORD]", requires = "users")]
     add_user: Option<String>,
 
     /// Threads that check passwords; 0 means twice the cores
@@ -126,13 +127,27 @@ fn serve(flags: &Flags) -> Outcome {
 }
 
 fn add_user(user: &str, file: &Path) -> Outcome {
-    let Some((name, password)) = user.split_once(':').filter(|(name, _)| is_name(name)) else {
-        return Err(format!("{user} is no NAME:PASSWORD").into());
+    let (name, password) = match user.split_once(':') {
+        Some((name, password)) => (name, password.to_owned()),
+        None => (user, password()?),
     };
+    if !is_name(name) || password.is_empty() {
+        return Err("give --add-user NAME:PASSWORD, a name without spaces and a password".into());
+    }
     if file.exists() && PasswordFile::open(file)?.exists(name) {
         return Err(format!("{name} is in {} already", file.display()).into());
     }
     let mut file = OpenOptions::new().create(true).append(true).open(file)?;
-    writeln!(file, "{name}:{}", hash(password)?)?;
+    writeln!(file, "{name}:{}", hash(&password)?)?;
     Ok(())
+}
+
+/// A password that stands on no command line.
+fn password() -> Outcome<String> {
+    if let Ok(password) = std::env::var("CHAT_PASSWORD") {
+        return Ok(password);
+    }
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -1,9 +1,12 @@
 //! What a client knows: what it has said, what it has seen, what it has asked. No sockets, no time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::said;
 use crate::ledger::is_room;
@@ -33,18 +36,29 @@ pub struct Unsent {
     /// The sequence that it has left under, on this connection.
     #[serde(skip)]
     sequence: Option<u64>,
+    /// Whether the server has had no room for it.
+    #[serde(skip)]
+    put_off: bool,
 }
 
-/// What the notebook holds.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Page {
-    /// Which store of the server the numbers are of.
-    store: String,
-    shown: u64,
-    rooms: BTreeMap<String, Option<u64>>,
-    unsent: Vec<Unsent>,
-    own: BTreeSet<u64>,
+/// A change of what outlives the process: a line of the notebook.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Note {
+    /// Which store of the server the numbers are of. What was seen in another one, this one does not have.
+    Store(String),
+    /// The last message to this user that was shown.
+    Shown(u64),
+    /// A room to be in, and the last message of it that was shown.
+    Room(String, Option<u64>),
+    /// A room to be in no more.
+    Left(String),
+    /// Something was said.
+    Said(Unsent),
+    /// It is the server's affair now, or nobody's.
+    Settled(u64),
+    /// The server's number of something said in a room.
+    Own(u64),
 }
 
 /// All of it.
@@ -52,7 +66,7 @@ struct Page {
 pub(super) struct Memory {
     store: String,
     /// The last message to this user that was shown.
-    pub(super) shown: u64,
+    shown: u64,
     /// Rooms to be in, and the last message of each that was shown.
     pub(super) rooms: BTreeMap<String, Option<u64>>,
     pub(super) unsent: VecDeque<Unsent>,
@@ -64,6 +78,8 @@ pub(super) struct Memory {
     /// The last sequence of a frame on any connection.
     sequence: u64,
     asked: HashMap<u64, (Command, Vec<Value>)>,
+    /// Changes that the notebook has not been told of, each a line.
+    notes: String,
 }
 
 /// What a response was about.
@@ -79,27 +95,76 @@ pub(super) enum About {
 }
 
 impl Memory {
-    pub(super) fn from_json(text: &str, clock: u64) -> Self {
-        let page: Page = serde_json::from_str(text).unwrap_or_default();
-        let last = page.unsent.iter().map(|unsent| unsent.number).max();
-        Self {
-            store: page.store,
-            shown: page.shown,
-            rooms: page.rooms,
-            // A thousand a millisecond, so that a later start has higher numbers.
-            number: last.unwrap_or(0).max(clock.saturating_mul(1000)),
-            unsent: page.unsent.into(),
-            own: page.own,
-            ..Self::default()
-        }
+    /// What stands in a notebook; and what is wrong with it, where that is not all of it.
+    pub(super) fn read(notes: &str, clock: u64) -> (Self, Option<String>) {
+        let mut memory = Self::default();
+        let fault = memory.replay(notes).err();
+        let last = memory.unsent.iter().map(|unsent| unsent.number).max();
+        // A thousand a millisecond, so that a later start has higher numbers.
+        memory.number = last.unwrap_or(0).max(clock.saturating_mul(1000));
+        (memory, fault)
     }
 
-    pub(super) fn to_json(&self) -> String {
-        json!({
-            "store": self.store, "shown": self.shown, "rooms": self.rooms, "unsent": self.unsent,
-            "own": self.own,
-        })
-        .to_string()
+    fn replay(&mut self, notes: &str) -> Result<(), String> {
+        for (nth, line) in notes.split_inclusive('\n').enumerate() {
+            match serde_json::from_str(line) {
+                Ok(note) => self.apply(note),
+                // The process was killed while it wrote it: nothing that depends on it has happened.
+                Err(_) if !line.ends_with('\n') => {}
+                Err(fault) => return Err(format!("line {}: {fault}", nth + 1)),
+            }
+        }
+        Ok(())
+    }
+
+    /// All that a notebook has to hold.
+    pub(super) fn to_notes(&self) -> String {
+        let mut notes = String::new();
+        line(&Note::Store(self.store.clone()), &mut notes);
+        line(&Note::Shown(self.shown), &mut notes);
+        for (room, shown) in &self.rooms {
+            line(&Note::Room(room.clone(), *shown), &mut notes);
+        }
+        for id in &self.own {
+            line(&Note::Own(*id), &mut notes);
+        }
+        for unsent in &self.unsent {
+            line(&Note::Said(unsent.clone()), &mut notes);
+        }
+        notes
+    }
+
+    /// What has changed since this was called last.
+    pub(super) fn take_notes(&mut self) -> String {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Changes what outlives the process.
+    fn note(&mut self, note: Note) {
+        line(&note, &mut self.notes);
+        self.apply(note);
+    }
+
+    fn apply(&mut self, note: Note) {
+        match note {
+            Note::Store(store) => {
+                self.store = store;
+                self.shown = 0;
+                self.own.clear();
+                self.rooms.values_mut().for_each(|shown| *shown = None);
+            }
+            Note::Shown(id) => self.shown = id,
+            Note::Room(room, shown) => drop(self.rooms.insert(room, shown)),
+            Note::Left(room) => drop(self.rooms.remove(&room)),
+            Note::Said(unsent) => self.unsent.push_back(unsent),
+            Note::Settled(number) => self.unsent.retain(|unsent| unsent.number != number),
+            Note::Own(id) => {
+                self.own.insert(id);
+                if self.own.len() > OWN_MAX {
+                    self.own.pop_first();
+                }
+            }
+        }
     }
 
     pub(super) fn next_sequence(&mut self) -> u64 {
@@ -113,40 +178,54 @@ impl Memory {
             return None;
         }
         self.number += 1;
-        self.unsent.push_back(Unsent {
+        self.note(Note::Said(Unsent {
             number: self.number,
             to: to.to_owned(),
             content: content.to_owned(),
             sequence: None,
-        });
+            put_off: false,
+        }));
         Some(self.number)
     }
 
-    /// Sends what may leave, in order, as long as `send` takes it.
-    pub(super) fn pump(&mut self, mut send: impl FnMut(Packet) -> bool) {
+    /// Sends what may leave, as long as `send` takes it, and to each receiver in order: behind a message that was put
+    /// off nothing goes to the same one. Those put off go out themselves when it is time to try `again`.
+    pub(super) fn pump(&mut self, again: bool, mut send: impl FnMut(Packet) -> bool) {
         if !self.logged_in {
             return;
         }
-        let mut bytes = 0;
-        for unsent in self.unsent.iter_mut().take(WINDOW_MESSAGES) {
-            bytes += unsent.content.len();
-            if bytes > WINDOW_BYTES && unsent.content.len() < bytes {
-                return;
+        let (mut messages, mut bytes) = self.on_the_way();
+        let mut full = HashSet::new();
+        for unsent in &mut self.unsent {
+            let to = unsent.to.as_str();
+            let ready = unsent.sequence.is_none() && !full.contains(to);
+            if unsent.put_off {
+                full.insert(to);
             }
-            if unsent.sequence.is_some() {
+            if !ready || (unsent.put_off && !again) {
                 continue;
             }
-            self.sequence += 1;
-            if !send(said(
-                self.sequence,
-                unsent.number,
-                &unsent.to,
-                &unsent.content,
-            )) {
+            let len = unsent.content.len();
+            if messages > 0 && (messages >= WINDOW_MESSAGES || bytes + len > WINDOW_BYTES) {
                 return;
             }
-            unsent.sequence = Some(self.sequence);
+            let sequence = self.sequence + 1;
+            if !send(said(sequence, unsent.number, to, &unsent.content)) {
+                return;
+            }
+            self.sequence = sequence;
+            unsent.sequence = Some(sequence);
+            messages += 1;
+            bytes += len;
         }
+    }
+
+    /// What has left and was not answered: how many messages, and their bytes.
+    fn on_the_way(&self) -> (usize, usize) {
+        let left = self.unsent.iter().filter(|it| it.sequence.is_some());
+        left.fold((0, 0), |(count, bytes), it| {
+            (count + 1, bytes + it.content.len())
+        })
     }
 
     /// Whether one more command may be asked.
@@ -156,10 +235,10 @@ impl Memory {
 
     pub(super) fn ask(&mut self, command: Command) -> Packet {
         match &command {
-            Command::Join { room, after } => {
-                self.rooms.entry(room.clone()).or_insert(*after);
+            Command::Join { room, after } if !self.rooms.contains_key(room) => {
+                self.note(Note::Room(room.clone(), *after));
             }
-            Command::Leave { room } => drop(self.rooms.remove(room)),
+            Command::Leave { room } => self.note(Note::Left(room.clone())),
             _ => {}
         }
         let sequence = self.next_sequence();
@@ -173,7 +252,7 @@ impl Memory {
         self.logged_in = false;
         self.asked.clear();
         for unsent in &mut self.unsent {
-            unsent.sequence = None;
+            (unsent.sequence, unsent.put_off) = (None, false);
         }
     }
 
@@ -181,11 +260,7 @@ impl Memory {
     pub(super) fn log_in(&mut self, store: &str) -> Vec<Command> {
         self.logged_in = true;
         if self.store != store {
-            // Other numbers: of what was seen there, nothing is here.
-            store.clone_into(&mut self.store);
-            self.shown = 0;
-            self.own.clear();
-            self.rooms.values_mut().for_each(|shown| *shown = None);
+            self.note(Note::Store(store.to_owned()));
         }
         let join = |(room, after): (&String, &Option<u64>)| Command::Join {
             room: room.clone(),
@@ -214,12 +289,11 @@ impl Memory {
 
     pub(super) fn has_shown(&mut self, room: Option<&str>, id: u64) {
         match room {
-            Some(room) => {
-                if let Some(shown) = self.rooms.get_mut(room) {
-                    *shown = Some(id);
-                }
+            Some(room) if self.rooms.contains_key(room) => {
+                self.note(Note::Room(room.to_owned(), Some(id)));
             }
-            None => self.shown = id,
+            Some(_) => {}
+            None => self.note(Note::Shown(id)),
         }
     }
 
@@ -250,109 +324,36 @@ impl Memory {
     fn settle(&mut self, nth: usize, response: MessageResponse) -> About {
         const BUSY: u32 = crate::protocol::Code::Busy as u32;
         const NOT_LOGGED_IN: u32 = crate::protocol::Code::NotLoggedIn as u32;
+        let unsent = &mut self.unsent[nth];
         if let BUSY | NOT_LOGGED_IN = response.code {
-            self.unsent[nth].sequence = None;
+            (unsent.sequence, unsent.put_off) = (None, true);
             return About::Later;
         }
-        let Some(Unsent { number, to, .. }) = self.unsent.remove(nth) else {
-            return About::Nothing;
-        };
-        match response.code {
-            0 => {
-                if let (true, Ok(id)) = (is_room(&to), response.info.parse()) {
-                    self.own.insert(id);
-                }
-                if self.own.len() > OWN_MAX {
-                    self.own.pop_first();
-                }
-                About::Kept(number)
-            }
-            _ => About::NotSent(number, response.info),
+        let (number, to) = (unsent.number, std::mem::take(&mut unsent.to));
+        self.note(Note::Settled(number));
+        // There is room again, or the one that waited for it has gone.
+        let behind = self.unsent.iter_mut().filter(|unsent| unsent.to == to);
+        behind.for_each(|unsent| unsent.put_off = false);
+        if response.code != 0 {
+            return About::NotSent(number, response.info);
         }
+        if let (true, Ok(id)) = (is_room(&to), response.info.parse()) {
+            self.note(Note::Own(id));
+        }
+        About::Kept(number)
     }
 
     /// What is said in a room from its first join on is seen, or asked for later.
     fn joined(&mut self, room: &str, answer: &Value) {
-        if let Some(shown @ None) = self.rooms.get_mut(room) {
-            *shown = answer["last"].as_u64();
+        if let Some(None) = self.rooms.get(room) {
+            self.note(Note::Room(room.to_owned(), answer["last"].as_u64()));
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn response(code: u32) -> MessageResponse {
-        MessageResponse {
-            result: code == 0,
-            code,
-            last_block: true,
-            ..MessageResponse::default()
-        }
-    }
-
-    fn sent(memory: &mut Memory) -> usize {
-        let mut count = 0;
-        memory.pump(|_| {
-            count += 1;
-            true
-        });
-        count
-    }
-
-    #[test]
-    fn what_is_not_acknowledged_goes_out_again_with_its_number() {
-        let mut memory = Memory::from_json("", 5);
-        assert_eq!(memory.add("bob", "one"), Some(5001));
-        assert_eq!(sent(&mut memory), 0, "nobody is logged in");
-        memory.log_in("a");
-        assert_eq!((sent(&mut memory), sent(&mut memory)), (1, 0));
-        memory.add("bob", "two");
-        let mut memory = Memory::from_json(&memory.to_json(), 5);
-        memory.log_in("a");
-        assert_eq!(sent(&mut memory), 2);
-        assert_eq!(memory.respond(2, response(8)), About::Later);
-        assert_eq!(memory.respond(1, response(0)), About::Kept(5001));
-        assert_eq!(sent(&mut memory), 1);
-        assert_eq!(memory.add("bob", "three"), Some(5003), "no number twice");
-    }
-
-    #[test]
-    fn only_a_window_is_on_its_way() {
-        let mut memory = Memory::from_json("", 0);
-        memory.log_in("a");
-        for _ in 0..UNSENT_MESSAGES_MAX {
-            assert!(memory.add("bob", "x").is_some());
-        }
-        assert_eq!(memory.add("bob", "x"), None);
-        assert_eq!(sent(&mut memory), WINDOW_MESSAGES);
-        assert_eq!(memory.respond(1, response(0)), About::Kept(1));
-        assert_eq!(sent(&mut memory), 1);
-    }
-
-    #[test]
-    fn nothing_is_shown_twice_unless_the_server_has_another_store() {
-        let mut memory = Memory::from_json("", 0);
-        memory.log_in("a");
-        memory.has_shown(None, 7);
-        memory.ask(Command::Join {
-            room: "#tea".into(),
-            after: Some(3),
-        });
-        memory.has_shown(Some("#tea"), 9);
-        let mut memory = Memory::from_json(&memory.to_json(), 0);
-        let again = memory.log_in("a");
-        assert_eq!(
-            again,
-            [Command::Join {
-                room: "#tea".into(),
-                after: Some(9)
-            }]
-        );
-        assert!(!memory.is_new(None, 7) && memory.is_new(None, 8));
-        assert!(!memory.is_new(Some("#tea"), 9) && memory.is_new(Some("#tea"), 10));
-        memory.log_in("b");
-        assert!(memory.is_new(None, 1));
-    }
+/// Appends a note as a line.
+fn line(note: &Note, notes: &mut String) {
+    // Strings and numbers: there is nothing that JSON cannot say.
+    notes.push_str(&serde_json::to_string(note).unwrap_or_default());
+    notes.push('\n');
 }

@@ -17,11 +17,12 @@ pub use memory::Unsent;
 pub use notebook::{FileNotebook, NoNotebook, Notebook};
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use netwheel::{
-    Backoff, Client, ClientState, Error, Executor, IntoTarget, Net, Pipeline, ReconnectingHandle,
+    Backoff, Client, ClientState, Executor, IntoTarget, Net, Pipeline, ReconnectingHandle,
 };
 use serde_json::Value;
 
@@ -30,6 +31,7 @@ use crate::lock;
 use crate::office::Command;
 use crate::protocol::{HeadContent, HeadType, MessageRequest, Packet};
 use memory::Memory;
+use notebook::Journal;
 use reader::Reader;
 use stages::Login;
 
@@ -78,6 +80,11 @@ pub enum News {
     },
     /// Something has happened.
     Event(Value),
+    /// The notebook was damaged, and what stood behind the damage is forgotten. Told before all else.
+    Forgotten {
+        /// What is wrong with it, and where it is kept.
+        why: String,
+    },
     /// The session has ended on this user's word.
     LoggedOut,
 }
@@ -135,7 +142,8 @@ impl fmt::Debug for Settings {
 struct Shared {
     settings: Settings,
     memory: Mutex<Memory>,
-    notebook: Box<dyn Notebook>,
+    /// None once the client was dropped: the next one may have it.
+    journal: Mutex<Option<Journal>>,
     screen: Arc<dyn Screen>,
     /// Set once the client has been started; ended by [`Shared::end`], since its own pipeline holds it here.
     handle: OnceLock<ReconnectingHandle<Packet>>,
@@ -150,9 +158,15 @@ impl Shared {
     }
 
     /// Writes down what is to be known after a crash.
-    fn note(&self, memory: &Memory) {
-        if let Err(error) = self.notebook.save(&memory.to_json()) {
-            log::warn!("the cursor file cannot be written: {error}");
+    fn note(&self, memory: &mut Memory) {
+        if let Some(journal) = &mut *lock(&self.journal) {
+            let failed_before = journal.is_torn();
+            match journal.write(memory) {
+                Err(error) if !failed_before => {
+                    log::error!("the cursor file cannot be written, it is tried again: {error}");
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -171,7 +185,7 @@ impl ChatClient {
     ///
     /// # Errors
     ///
-    /// When the address is none.
+    /// When the address is none, or the notebook cannot be written.
     pub fn start(
         net: &Net,
         to: impl IntoTarget,
@@ -179,13 +193,16 @@ impl ChatClient {
         notebook: impl Notebook,
         screen: Arc<dyn Screen>,
         clock: u64,
-    ) -> Result<Self, Error> {
-        let memory = Memory::from_json(&notebook.load().unwrap_or_default(), clock);
+    ) -> io::Result<Self> {
+        let (journal, memory, fault) = Journal::open(Box::new(notebook), clock)?;
+        if let Some(why) = fault {
+            screen.show(News::Forgotten { why });
+        }
         let backoff = Backoff::every(settings.reconnect).jitter(0.1);
         let shared = Arc::new(Shared {
             settings,
             memory: Mutex::new(memory),
-            notebook: Box::new(notebook),
+            journal: Mutex::new(Some(journal)),
             screen: Arc::clone(&screen),
             handle: OnceLock::new(),
         });
@@ -219,8 +236,8 @@ impl ChatClient {
         let Some(number) = memory.add(to, content) else {
             return Err(content.to_owned());
         };
-        self.shared.note(&memory);
-        memory.pump(|packet| self.handle.try_send(packet).is_ok());
+        self.shared.note(&mut memory);
+        memory.pump(false, |packet| self.handle.try_send(packet).is_ok());
         Ok(number)
     }
 
@@ -236,6 +253,7 @@ impl ChatClient {
             return Err(command);
         }
         let packet = memory.ask(command.clone());
+        self.shared.note(&mut memory);
         self.handle.try_send(packet).map_err(|_| command)
     }
 
@@ -280,6 +298,7 @@ impl ChatClient {
 impl Drop for ChatClient {
     fn drop(&mut self) {
         self.handle.close();
+        drop(lock(&self.shared.journal).take());
     }
 }
 

@@ -69,7 +69,8 @@ impl Reader {
         for command in memory.log_in(store) {
             cx.write(memory.ask(command))?;
         }
-        memory.pump(|packet| cx.try_write(packet).is_ok());
+        self.0.note(&mut memory);
+        memory.pump(false, |packet| cx.try_write(packet).is_ok());
         drop(memory);
         self.0.screen.show(News::LoggedIn);
         Ok(())
@@ -106,7 +107,7 @@ impl Reader {
         if is_new && !is_copy {
             let mut memory = lock(&self.0.memory);
             memory.has_shown(room.as_deref(), id);
-            self.0.note(&memory);
+            self.0.note(&mut memory);
         }
         match is_copy || room.is_some() {
             true => Ok(()),
@@ -123,10 +124,8 @@ impl Reader {
         };
         {
             let mut memory = lock(&self.0.memory);
-            if let News::Kept { .. } | News::NotSent { .. } | News::Answer { .. } = news {
-                self.0.note(&memory);
-            }
-            memory.pump(|packet| cx.try_write(packet).is_ok());
+            self.0.note(&mut memory);
+            memory.pump(false, |packet| cx.try_write(packet).is_ok());
         }
         self.0.screen.show(news);
     }

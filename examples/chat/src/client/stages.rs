@@ -114,7 +114,7 @@ impl Stage<Frame, Packet> for HeartBeat {
             self.since = Duration::ZERO;
             self.beat(cx)?;
         }
-        lock(&self.shared.memory).pump(|packet| cx.try_write(packet).is_ok());
+        lock(&self.shared.memory).pump(true, |packet| cx.try_write(packet).is_ok());
         cx.timer(self.tick(), Self::TICK);
         Ok(Flow::Stop)
     }

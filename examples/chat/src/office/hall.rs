@@ -12,12 +12,12 @@ use super::rooms::Rooms;
 use super::seat::Seat;
 use super::{Command, OfficeOptions, Order, Visitor};
 use crate::contain;
-use crate::ledger::{self, Kept, is_room};
+use crate::ledger::{self, Kept, Ledger, is_room};
 use crate::limits::{
     CATCH_UP_MESSAGES, MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX,
 };
 use crate::protocol::{Code, Packet, blocks};
-use crate::store::{Change, Store};
+use crate::store::Store;
 
 pub(super) struct Hall {
     store: Arc<dyn Store>,
@@ -51,14 +51,14 @@ impl Hall {
             .collect();
         let mut noted = Vec::with_capacity(orders.len());
         let (time, store) = ((self.options.clock)(), Arc::clone(&self.store));
-        let mut change = |change: &mut dyn Change| {
+        let mut change = |ledger: &mut Ledger<'_>| {
             noted.clear();
             for (order, acknowledged) in orders.iter().zip(&acknowledged) {
-                noted.push(note(change, order, *acknowledged, time)?);
+                noted.push(note(ledger, order, *acknowledged, time)?);
             }
             Ok(())
         };
-        let kept = contain(|| store.change(&mut change))
+        let kept = contain(|| ledger::change(&*store, &mut change))
             .unwrap_or_else(|| Err(io::Error::other("a panic, told of above")));
         match kept {
             Ok(()) => orders.into_iter().zip(noted).for_each(|(order, noted)| {

@@ -3,8 +3,7 @@
 use std::io;
 
 use super::Order;
-use crate::ledger::{self, Kept, Said};
-use crate::store::Change;
+use crate::ledger::{Kept, Ledger, Said};
 
 /// What the store has said to an order.
 pub(super) enum Noted {
@@ -19,7 +18,7 @@ pub(super) enum Noted {
 
 /// What an order changes in the store.
 pub(super) fn note(
-    change: &mut dyn Change,
+    ledger: &mut Ledger<'_>,
     order: &Order,
     acknowledged: Option<u64>,
     time: u64,
@@ -44,7 +43,7 @@ pub(super) fn note(
                 time,
                 raw,
             };
-            let kept = ledger::keep(change, &said)?;
+            let kept = ledger.keep(&said)?;
             match kept {
                 Kept::InboxFull => visitor.refuse(to, *client_id),
                 Kept::New { .. } | Kept::Again(_) => visitor.settle(to, *client_id),
@@ -53,12 +52,14 @@ pub(super) fn note(
         }
         Order::Arrive { visitor, .. } => {
             let device = &visitor.device;
-            ledger::arrive(change, &device.uid, device.platform).map(Noted::Cursor)
+            ledger
+                .arrive(&device.uid, device.platform)
+                .map(Noted::Cursor)
         }
         Order::Look(visitor) => {
             let device = &visitor.device;
             if let Some(id) = acknowledged {
-                ledger::acknowledge(change, &device.uid, device.platform, id)?;
+                ledger.acknowledge(&device.uid, device.platform, id)?;
             }
             Ok(Noted::Nothing)
         }

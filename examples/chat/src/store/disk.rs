@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-use redb::{Database, ReadableTable, Table, TableDefinition};
+use redb::{AccessGuard, Database, ReadableTable, StorageError, Table, TableDefinition};
 
 use super::{Change, From, Pair, Reading, Store};
 
@@ -41,6 +41,12 @@ impl Reading for DiskStore {
         let table = read.open_table(PAIRS).map_err(io::Error::other)?;
         page(&table, keys, from, limit)
     }
+
+    fn keys(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        let read = self.0.begin_read().map_err(io::Error::other)?;
+        let table = read.open_table(PAIRS).map_err(io::Error::other)?;
+        only_keys(&table, keys, from, limit)
+    }
 }
 
 impl Store for DiskStore {
@@ -55,6 +61,11 @@ impl Store for DiskStore {
     }
 }
 
+type Found<'a> = (
+    AccessGuard<'a, &'static [u8]>,
+    AccessGuard<'a, &'static [u8]>,
+);
+
 struct Draft<'a>(Table<'a, &'static [u8], &'static [u8]>);
 
 impl Reading for Draft<'_> {
@@ -64,6 +75,10 @@ impl Reading for Draft<'_> {
 
     fn page(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Pair>> {
         page(&self.0, keys, from, limit)
+    }
+
+    fn keys(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        only_keys(&self.0, keys, from, limit)
     }
 }
 
@@ -95,14 +110,35 @@ fn page(
     from: From,
     limit: usize,
 ) -> io::Result<Vec<Pair>> {
+    read(table, keys, from, limit, |key, value| {
+        (key.to_vec(), value.to_vec())
+    })
+}
+
+fn only_keys(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    keys: Range<&[u8]>,
+    from: From,
+    limit: usize,
+) -> io::Result<Vec<Vec<u8>>> {
+    read(table, keys, from, limit, |key, _| key.to_vec())
+}
+
+/// What `own` takes of each pair of a range.
+fn read<T>(
+    table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    keys: Range<&[u8]>,
+    from: From,
+    limit: usize,
+    own: impl Fn(&[u8], &[u8]) -> T,
+) -> io::Result<Vec<T>> {
     if keys.start >= keys.end {
         return Ok(Vec::new());
     }
     let range = table.range::<&[u8]>(keys).map_err(io::Error::other)?;
-    let own = |pair: Result<_, redb::StorageError>| {
-        let (key, value): (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>) =
-            pair.map_err(io::Error::other)?;
-        Ok((key.value().to_vec(), value.value().to_vec()))
+    let own = |pair: Result<Found<'_>, StorageError>| {
+        let (key, value) = pair.map_err(io::Error::other)?;
+        Ok(own(key.value(), value.value()))
     };
     match from {
         From::Oldest => range.take(limit).map(own).collect(),

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::sync::Mutex;
 
 use super::{Change, From, Pair, Reading, Store};
 use crate::lock;
 
+type Pairs = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// A store that is gone with the process.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+pub struct MemoryStore(Mutex<Pairs>);
 
 /// A change, and what to put back if it fails.
 struct Draft<'a> {
-    pairs: &'a mut BTreeMap<Vec<u8>, Vec<u8>>,
+    pairs: &'a mut Pairs,
     before: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
@@ -25,6 +27,10 @@ impl Reading for MemoryStore {
 
     fn page(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Pair>> {
         Ok(page(&lock(&self.0), keys, from, limit))
+    }
+
+    fn keys(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        Ok(only_keys(&lock(&self.0), keys, from, limit))
     }
 }
 
@@ -62,6 +68,10 @@ impl Reading for Draft<'_> {
     fn page(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Pair>> {
         Ok(page(self.pairs, keys, from, limit))
     }
+
+    fn keys(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        Ok(only_keys(self.pairs, keys, from, limit))
+    }
 }
 
 impl Change for Draft<'_> {
@@ -78,20 +88,28 @@ impl Change for Draft<'_> {
     }
 }
 
-fn page(
-    pairs: &BTreeMap<Vec<u8>, Vec<u8>>,
+fn page(pairs: &Pairs, keys: Range<&[u8]>, from: From, limit: usize) -> Vec<Pair> {
+    let own = |key: &Vec<u8>, value: &Vec<u8>| (key.clone(), value.clone());
+    read(pairs, keys, from, limit, own)
+}
+
+fn only_keys(pairs: &Pairs, keys: Range<&[u8]>, from: From, limit: usize) -> Vec<Vec<u8>> {
+    read(pairs, keys, from, limit, |key, _| key.clone())
+}
+
+/// What `own` takes of each pair of a range.
+fn read<T>(
+    pairs: &Pairs,
     keys: Range<&[u8]>,
     from: From,
     limit: usize,
-) -> Vec<Pair> {
+    own: impl Fn(&Vec<u8>, &Vec<u8>) -> T,
+) -> Vec<T> {
     if keys.start >= keys.end {
         return Vec::new();
     }
-    let range = pairs.range::<[u8], _>((
-        std::ops::Bound::Included(keys.start),
-        std::ops::Bound::Excluded(keys.end),
-    ));
-    let own = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+    let range = pairs.range::<[u8], _>((Bound::Included(keys.start), Bound::Excluded(keys.end)));
+    let own = |(key, value)| own(key, value);
     match from {
         From::Oldest => range.take(limit).map(own).collect(),
         From::Newest => range.rev().take(limit).map(own).collect(),

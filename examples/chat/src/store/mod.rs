@@ -36,6 +36,16 @@ pub trait Reading {
     ///
     /// As for [`get`](Self::get).
     fn page(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Pair>>;
+
+    /// The keys of at most `limit` pairs of a range. A store that can spares itself the values.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    fn keys(&self, keys: Range<&[u8]>, from: From, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        let page = self.page(keys, from, limit)?;
+        Ok(page.into_iter().map(|(key, _)| key).collect())
+    }
 }
 
 /// A change under way: reads what it has written itself.
@@ -86,6 +96,9 @@ mod tests {
                 assert_eq!(change.get(b"a1")?, None);
                 let page = change.page(b"a"..b"b", From::Newest, 9)?;
                 assert_eq!(keys(&page), [b"a3", b"a2"]);
+                assert_eq!(change.keys(b"a"..b"b", From::Oldest, 9)?, [b"a2", b"a3"]);
+                assert_eq!(change.keys(b"a"..b"c", From::Newest, 1)?, [b"b1"]);
+                assert!(change.keys(b"b"..b"a", From::Newest, 1)?.is_empty());
                 Ok(())
             })
             .expect("kept");
@@ -99,6 +112,8 @@ mod tests {
         assert_eq!(value.as_deref(), Some(&b"new"[..]));
         let page = store.page(b"a"..b"c", From::Oldest, 2).expect("readable");
         assert_eq!(keys(&page), [b"a2", b"a3"]);
+        let found = store.keys(b"a"..b"c", From::Oldest, 2).expect("readable");
+        assert_eq!(found, [b"a2", b"a3"]);
         let page = store.page(b"a3"..b"b", From::Newest, 9).expect("readable");
         assert_eq!(keys(&page), [b"a3"]);
     }

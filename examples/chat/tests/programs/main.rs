@@ -1,11 +1,13 @@
 //! The programs as they are used: started, talked to, killed.
 
+mod console;
 mod process;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use process::{Process, chat_client, chat_server, python, terminal};
+use process::{Process, chat_client, chat_server, python};
 
 /// A folder of one test.
 struct Folder(PathBuf);
@@ -182,41 +184,14 @@ fn the_menu_of_the_seed_logs_in_chats_and_logs_out() {
 }
 
 #[test]
-fn what_comes_while_a_line_is_typed_stands_above_it() {
-    let folder = Folder::new("terminal");
-    let (_server, address) = chat_server("127.0.0.1:0", &folder.file("chat.db"));
-    let flags = [
-        "--connect",
-        &address,
-        "--user",
-        "ann",
-        "--cursor-file",
-        "none",
-    ];
-    let ann = terminal("/to bob half a li", "bob: hello", &flags);
-    ann.says("typed");
-    let mut bob = client(&folder, &address, "bob");
-    bob.types("/to ann hello");
-    let drawn = ann.line();
-    let (before, after) = drawn
-        .split_once("bob: hello\\r\\n")
-        .expect("a line of its own");
-    assert!(
-        before.ends_with("\\r\\x1b[K"),
-        "the typed line makes way: {drawn}"
-    );
-    assert!(
-        after.starts_with("> /to bob half a li"),
-        "and comes back: {drawn}"
-    );
-}
-
-#[test]
 fn users_of_a_file_log_in_with_their_password_only() {
     let folder = Folder::new("users");
     let users = folder.file("users");
     let add = ["--users", &users, "--add-user", "ann:secret"];
     assert!(Process::server(&add).ends_well());
+    let mut add = Process::server(&["--users", &users, "--add-user", "bob"]);
+    add.types("from stdin");
+    assert!(add.ends_well());
     let server = Process::server(&["--listen", "127.0.0.1:0", "--users", &users]);
     let address = server.line().trim_start_matches("listening on ").to_owned();
     let flags = [
@@ -232,6 +207,55 @@ fn users_of_a_file_log_in_with_their_password_only() {
     wrong.says("* not logged in: wrong user or password");
     let mut right = chat_client(&[&flags[..], &["--password", "secret"]].concat());
     right.says("* you are logged in as ann");
-    right.types("/to bob are you there?");
+    let mut bob = chat_client(&["--connect", &address, "--script", "--cursor-file", "none"]);
+    bob.types("/login bob");
+    bob.types("from stdin");
+    bob.says("* you are logged in as bob");
+    right.types("/to eve are you there?");
     right.says("* not sent: there is nobody of that name");
+}
+
+/// How the load test ends, and the last line of what it says on stderr.
+fn bench(flags: &[&str], meanwhile: impl FnOnce()) -> (bool, String) {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_chat_bench"));
+    let bench = bench.args(["--users", "8", "--talkers", "4", "--rate", "100"]);
+    let bench = bench.args(flags).env("RUST_LOG", "off");
+    let bench = bench.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    meanwhile();
+    let output = bench.expect("a program").wait_with_output().expect("ours");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    let last = stderr.lines().last().unwrap_or_default().to_owned();
+    (output.status.success(), last)
+}
+
+#[test]
+fn a_load_test_says_what_happened_to_its_users() {
+    let folder = Folder::new("bench");
+    let (mut server, address) = chat_server("127.0.0.1:0", &folder.file("chat.db"));
+    let well = bench(&["--connect", &address, "--seconds", "0.5"], || {});
+    assert!(well.0, "{}", well.1);
+    // Somebody else is u3.
+    let mut u3 = client(&folder, &address, "u3");
+    let (well, said) = bench(&["--connect", &address, "--seconds", "0.5"], || {});
+    assert!(!well && said.contains("u3 is not logged in"), "{said}");
+    u3.types("/quit");
+    assert!(u3.ends_well());
+    // The server dies while they talk: one who only listens hears when that is.
+    let mut listener = client(&folder, &address, "listener");
+    let talk = [
+        "--connect",
+        &address,
+        "--seconds",
+        "60",
+        "--room-share",
+        "1",
+    ];
+    listener.types("/join #room0");
+    let (well, said) = bench(&talk, || {
+        while !listener.line().starts_with("#room0 u") {}
+        server.kill();
+    });
+    assert!(!well && said.contains("the connection of u"), "{said}");
+    let (well, said) = bench(&["--connect", &address], || {});
+    assert!(!well && said.contains("no connection to"), "{said}");
 }

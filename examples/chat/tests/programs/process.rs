@@ -28,12 +28,16 @@ pub(crate) fn chat_client(flags: &[&str]) -> Process {
     Process::start(Command::new(env!("CARGO_BIN_EXE_chat_client")).args(flags))
 }
 
-/// The client in a terminal, where something is typed and not ended, until it shows a text.
-pub(crate) fn terminal(typed: &str, text: &str, flags: &[&str]) -> Process {
+/// The client in a terminal of so many columns, see terminal.py.
+pub(crate) fn terminal(columns: u32, flags: &[&str]) -> Process {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/terminal.py");
     let client = env!("CARGO_BIN_EXE_chat_client");
     let mut python = Command::new("python3");
-    Process::start(python.args([script, typed, text, client]).args(flags))
+    Process::start(
+        python
+            .args([script, &columns.to_string(), client])
+            .args(flags),
+    )
 }
 
 /// The client in Python, which .ci/run sees to.
@@ -73,6 +77,19 @@ impl Process {
     /// The next line.
     pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(PATIENCE).expect("a line")
+    }
+
+    /// A terminal comes to show that.
+    pub(crate) fn waits(&mut self, text: &str) {
+        self.types(&format!("wait {text}"));
+        assert_eq!(self.line(), "shown");
+    }
+
+    /// What a terminal shows.
+    pub(crate) fn screen(&mut self) -> Vec<String> {
+        self.types("screen");
+        let lines = std::iter::from_fn(|| Some(self.line()));
+        lines.take_while(|line| line != "--").collect()
     }
 
     /// A line comes that is so, after others perhaps.

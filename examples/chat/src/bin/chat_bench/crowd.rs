@@ -1,12 +1,13 @@
 //! What all users share: what they were told to do, and what came of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 use netwheel::{Clock, Instant};
 
 use crate::Flags;
+use crate::support::Outcome;
 
 /// The slowest delivery that is told apart: a minute.
 const SLOWEST_MICROS: u64 = 60_000_000;
@@ -28,8 +29,11 @@ pub(crate) struct Crowd {
     pub(crate) delivered: AtomicU64,
     pub(crate) heartbeats: AtomicU64,
     pub(crate) echoes: AtomicU64,
-    pub(crate) closed: AtomicU64,
-    pub(crate) faults: Mutex<Vec<String>>,
+    /// Everything that went wrong, and the first few of that in words.
+    pub(crate) fault_count: AtomicU64,
+    faults: Mutex<Vec<String>>,
+    /// Whether it makes no sense to go on: a user is not there.
+    pub(crate) over: AtomicBool,
     pub(crate) times: Mutex<Histogram<u64>>,
 }
 
@@ -50,13 +54,38 @@ impl Crowd {
             delivered: AtomicU64::new(0),
             heartbeats: AtomicU64::new(0),
             echoes: AtomicU64::new(0),
-            closed: AtomicU64::new(0),
+            fault_count: AtomicU64::new(0),
             faults: Mutex::default(),
+            over: AtomicBool::new(false),
             times: Mutex::new(times()),
         }
     }
 
+    /// A user is refused, or its connection has ended: nobody waits for the rest.
+    pub(crate) fn give_up(&self, text: String) {
+        self.fault(text);
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// What has gone wrong, if something has.
+    pub(crate) fn verdict(&self) -> Outcome {
+        let (due, delivered) = (&self.due, self.delivered.load(Ordering::Relaxed));
+        let missing = due.load(Ordering::Relaxed).saturating_sub(delivered);
+        let count = self.fault_count.load(Ordering::Relaxed);
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match (faults.first(), missing) {
+            (None, 0) => Ok(()),
+            (None, _) => Err(format!("{missing} deliveries are missing").into()),
+            (Some(first), 0) => Err(format!("{count} faults, the first: {first}").into()),
+            (Some(first), _) => Err(format!(
+                "{missing} deliveries are missing, and there are {count} faults, the first: {first}"
+            )
+            .into()),
+        }
+    }
+
     pub(crate) fn fault(&self, text: String) {
+        self.fault_count.fetch_add(1, Ordering::Relaxed);
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if faults.len() < 10 {
             faults.push(text);

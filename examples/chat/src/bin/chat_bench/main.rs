@@ -13,8 +13,8 @@ mod report;
 mod user;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ fn bench(flags: Flags) -> Outcome {
     let talk_start = clock.now();
     let talk = Duration::from_secs_f64(flags.seconds);
     let mut progress = Progress::new(talk.as_secs());
-    while clock.now().since(talk_start) < talk {
+    while clock.now().since(talk_start) < talk && !crowd.over.load(Ordering::Relaxed) {
         thread::park_timeout(Progress::INTERVAL);
         let text = format!("{} delivered", crowd.delivered.load(Ordering::Relaxed));
         progress.update(clock.now().since(talk_start), &text);
@@ -130,20 +130,20 @@ fn bench(flags: Flags) -> Outcome {
             && crowd.kept.load(Ordering::Relaxed) + crowd.refused.load(Ordering::Relaxed)
                 >= crowd.said.load(Ordering::Relaxed)
     });
+    // Before the connections end, which is no fault then.
+    let verdict = crowd.verdict();
     handles.iter().for_each(ConnectionHandle::close);
     reactor.shutdown(PATIENCE);
     report(&crowd, login_time, talk_time, delivered_in_time, memory);
-    all?;
-    let faults = crowd.faults.lock().unwrap_or_else(PoisonError::into_inner);
-    match faults.first() {
-        None => Ok(()),
-        Some(fault) => Err(format!("{} faults, such as: {fault}", faults.len()).into()),
-    }
+    verdict?;
+    all
 }
+
+/// Users who log in at the same time.
+const AT_ONCE: usize = 256;
 
 /// Logs all users in, not so many at once that the backlog overflows.
 fn log_in(crowd: &Arc<Crowd>, reactor: &Reactor) -> Outcome<Vec<ConnectionHandle<Packet>>> {
-    const AT_ONCE: usize = 256;
     let count = crowd.flags.users;
     let mut progress = Progress::new(PATIENCE.as_secs());
     let start = crowd.clock.now();
@@ -154,6 +154,7 @@ fn log_in(crowd: &Arc<Crowd>, reactor: &Reactor) -> Outcome<Vec<ConnectionHandle
             .pipeline(move || Pipeline::new(HeadContent).handler(User::new(&own, nth)));
         handles.push(client.connect(&*crowd.flags.connect)?);
         wait(crowd, "users are logged in", || {
+            give_up_if_closed(crowd, &handles);
             nth < crowd.logged_in.load(Ordering::Relaxed) + AT_ONCE
         })?;
         let text = format!(
@@ -164,17 +165,31 @@ fn log_in(crowd: &Arc<Crowd>, reactor: &Reactor) -> Outcome<Vec<ConnectionHandle
     }
     progress.finish();
     wait(crowd, "users are logged in", || {
+        give_up_if_closed(crowd, &handles);
         crowd.logged_in.load(Ordering::Relaxed) == count
     })?;
     Ok(handles)
 }
 
+/// A connection that never was has no user to tell of it.
+fn give_up_if_closed(crowd: &Crowd, handles: &[ConnectionHandle<Packet>]) {
+    let last = handles.iter().rev().take(AT_ONCE);
+    if let Some(reason) = last.filter_map(ConnectionHandle::closed).next()
+        && !crowd.over.load(Ordering::Relaxed)
+    {
+        let address = &crowd.flags.connect;
+        crowd.give_up(format!("no connection to {address}, or no more: {reason}"));
+    }
+}
+
 fn wait(crowd: &Crowd, what: &str, done: impl Fn() -> bool) -> Outcome {
     let start = crowd.clock.now();
     while !done() {
+        if crowd.over.load(Ordering::Relaxed) {
+            crowd.verdict()?;
+        }
         if crowd.clock.now().since(start) > PATIENCE {
-            let faults = crowd.faults.lock().unwrap_or_else(PoisonError::into_inner);
-            return Err(format!("not after {PATIENCE:?}: {what}; {faults:?}").into());
+            return Err(format!("not after {PATIENCE:?}: {what}").into());
         }
         thread::park_timeout(Duration::from_millis(1));
     }

@@ -29,7 +29,8 @@ pub(crate) fn report(
             "due": number(&crowd.due), "delivered": number(&crowd.delivered),
             "delivered_per_second": rate, "p50_ms": millis(50.0), "p99_ms": millis(99.0),
             "max_ms": times.max() as f64 / 1000.0, "heartbeats": number(&crowd.heartbeats),
-            "echoes": number(&crowd.echoes), "server_bytes": memory,
+            "echoes": number(&crowd.echoes), "refused": number(&crowd.refused),
+            "faults": number(&crowd.fault_count), "server_bytes": memory,
         });
         return say(result);
     }

@@ -25,6 +25,8 @@ pub(crate) struct User {
     to: usize,
     /// The last number that each sender has said here, to this user and in the room.
     heard: HashMap<(String, bool), u64>,
+    /// By the sequence of each message that was not answered: how many deliveries it makes.
+    unanswered: HashMap<u64, u64>,
     times: Histogram<u64>,
 }
 
@@ -52,8 +54,8 @@ impl Handler<Frame, Packet> for User {
             HeadType::LoginResponse => {
                 let response = message.login_response.unwrap_or_default();
                 if !response.result {
-                    self.crowd
-                        .fault(format!("u{}: {}", self.nth, response.info));
+                    let why = format!("u{} is not logged in: {}", self.nth, response.info);
+                    self.crowd.give_up(why);
                     return Ok(());
                 }
                 self.logged_in(cx)
@@ -101,8 +103,8 @@ impl Handler<Frame, Packet> for User {
 
     fn on_close(&mut self, _cx: &mut Cx<'_>, reason: CloseReason) {
         if reason != CloseReason::Local && reason != CloseReason::Shutdown {
-            self.crowd.closed.fetch_add(1, Ordering::Relaxed);
-            self.crowd.fault(format!("u{}: closed, {reason}", self.nth));
+            let why = format!("the connection of u{} has ended: {reason}", self.nth);
+            self.crowd.give_up(why);
         }
         let mut times = self
             .crowd
@@ -123,6 +125,7 @@ impl User {
             owed: 0.0,
             to: nth,
             heard: HashMap::new(),
+            unanswered: HashMap::new(),
             times: times(),
         }
     }
@@ -163,14 +166,19 @@ impl User {
         format!("#room{}", self.nth % self.crowd.rooms())
     }
 
-    fn answered(&self, code: u32, sequence: u64) {
+    fn answered(&mut self, code: u32, sequence: u64) {
         let crowd = &self.crowd;
-        if crowd.in_rooms() && sequence == 2 {
+        let due = self.unanswered.remove(&sequence).unwrap_or(0);
+        if crowd.in_rooms() && sequence == 2 && code != Code::Ok as u32 {
+            crowd.give_up(format!("u{} may not join its room: code {code}", self.nth));
+        } else if crowd.in_rooms() && sequence == 2 {
             crowd.joined.fetch_add(1, Ordering::Relaxed);
         } else if code == Code::Ok as u32 {
             crowd.kept.fetch_add(1, Ordering::Relaxed);
         } else {
             crowd.refused.fetch_add(1, Ordering::Relaxed);
+            // Nobody waits for what nobody will hear.
+            crowd.due.fetch_sub(due, Ordering::Relaxed);
             crowd.fault(format!("u{}: refused with code {code}", self.nth));
         }
     }
@@ -209,6 +217,7 @@ impl User {
         ));
         crowd.said.fetch_add(1, Ordering::Relaxed);
         crowd.due.fetch_add(due as u64, Ordering::Relaxed);
+        self.unanswered.insert(self.sequence + 1, due as u64);
         self.send(cx, HeadType::MessageRequest, |message| {
             message.message_request = Some(MessageRequest {
                 to,

@@ -22,11 +22,24 @@ pub(crate) const COMMANDS: [(&str, &str); 10] = [
         "/watch",
         "NAME: whether a user is online, and when that changes",
     ),
-    ("/login", "NAME PASSWORD: as somebody else"),
+    (
+        "/login",
+        "NAME [PASSWORD]: as somebody else; asks for the password",
+    ),
     ("/logout", ""),
     ("/help", ""),
     ("/quit", ""),
 ];
+
+/// Messages of a page of history: what fits on a screen.
+pub(crate) const PAGE: usize = 20;
+
+/// Where in a line a password begins, if there is one: it is neither shown nor remembered.
+pub(crate) fn secret(typed: &str) -> Option<usize> {
+    let rest = typed.trim_start().strip_prefix("/login ")?.trim_start();
+    let (_, password) = rest.split_once(' ')?;
+    Some(typed.len() - password.len())
+}
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
@@ -37,7 +50,8 @@ pub(crate) enum Line {
     Ask(Command),
     /// Leave the room of the present conversation.
     LeaveThis,
-    LogIn(String, String),
+    /// As whom, and with what password, unless that is to be asked for.
+    LogIn(String, Option<String>),
     LogOut,
     Help,
     Quit,
@@ -70,7 +84,7 @@ pub(crate) fn read(typed: &str) -> Line {
         }),
         "/history" if !first.is_empty() => history(first, &words),
         "/watch" if !first.is_empty() => Line::Ask(Command::Watch { uid: first }),
-        "/login" if !words.is_empty() => Line::LogIn(first, words),
+        "/login" if !first.is_empty() => Line::LogIn(first, (!words.is_empty()).then_some(words)),
         "/logout" => Line::LogOut,
         "/help" => Line::Help,
         "/quit" => Line::Quit,
@@ -89,7 +103,7 @@ fn history(with: String, before: &str) -> Line {
     Line::Ask(Command::History {
         with,
         before,
-        limit: Some(20),
+        limit: Some(PAGE),
     })
 }
 
@@ -119,9 +133,21 @@ mod tests {
         assert_eq!(read("/history bob 7"), Line::Ask(page));
         assert_eq!(
             read("/login ann p w"),
-            Line::LogIn("ann".into(), "p w".into())
+            Line::LogIn("ann".into(), Some("p w".into()))
         );
+        assert_eq!(read("/login ann"), Line::LogIn("ann".into(), None));
         assert_eq!(read("/who"), Line::Ask(Command::Who { room: None }));
+    }
+
+    #[test]
+    fn a_password_is_all_that_follows_the_name() {
+        assert_eq!(
+            secret("/login ann p w").map(|at| &"/login ann p w"[at..]),
+            Some("p w")
+        );
+        for typed in ["/login ann", "/to ann p", "/login", "login ann p"] {
+            assert_eq!(secret(typed), None, "{typed}");
+        }
     }
 
     #[test]

@@ -43,7 +43,8 @@ struct Flags {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// Your password; without it your name, which will do for a server without users of its own
+    /// Your password, which others on this machine may see: rather set CHAT_PASSWORD, or type /login NAME. Without
+    /// any it is your name, which will do for a server without users of its own
     #[arg(long, value_name = "PASSWORD")]
     password: Option<String>,
 
@@ -98,13 +99,14 @@ fn run(flags: Flags) -> Outcome {
     let reactor = Reactor::builder().workers(1).start()?;
     let mut session = Session::new(&reactor, &flags, Arc::clone(&console));
     if let Some(user) = &flags.user {
-        let password = flags.password.as_deref().unwrap_or(user);
-        session.log_in(user, password)?;
+        let variable = std::env::var("CHAT_PASSWORD").ok();
+        let password = flags.password.as_ref().or(variable.as_ref());
+        session.log_in(user, password.unwrap_or(user))?;
     } else {
         console.say(text::MENU);
     }
-    while let Some(typed) = lines.next(session.prompt()) {
-        if !session.take(typed.trim())? {
+    while let Some(typed) = lines.next(session.prompt(), session.hides()) {
+        if !session.take(typed.trim()) {
             break;
         }
     }

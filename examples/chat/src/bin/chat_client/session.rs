@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use chat::client::{ChatClient, FileNotebook, News, NoNotebook, Notebook, Screen, Settings};
+use chat::client::{ChatClient, FileNotebook, News, NoNotebook, Screen, Settings};
 use chat::office::Command;
 use chat::wall_clock;
 use netwheel::{ClientState, Clock, Reactor};
 
 use crate::Flags;
-use crate::console::Console;
+use crate::console::{Console, Hides};
 use crate::line::{COMMANDS, Line, read};
 use crate::support::Outcome;
 use crate::text;
@@ -20,11 +20,13 @@ use crate::text;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the menu waits for.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(PartialEq)]
 enum Asked {
     Nothing,
     /// `name:password`.
     Login,
+    /// The password of that user.
+    Password(String),
     /// `name:message`.
     Chat,
 }
@@ -37,6 +39,8 @@ pub(crate) struct Session<'a> {
     /// Where a line without a slash goes.
     to: Option<String>,
     asked: Asked,
+    /// Whether what is unsent outlives the program.
+    remembers: bool,
     /// Hears when something may have been acknowledged.
     settled: (SyncSender<()>, Receiver<()>),
 }
@@ -77,6 +81,7 @@ impl<'a> Session<'a> {
             client: None,
             to: None,
             asked: Asked::Nothing,
+            remembers: false,
             settled: sync_channel(1),
         }
     }
@@ -85,14 +90,25 @@ impl<'a> Session<'a> {
         match self.asked {
             Asked::Nothing => "> ",
             Asked::Login => "name:password> ",
+            Asked::Password(_) => "password> ",
             Asked::Chat => "name:message> ",
         }
     }
 
+    /// What of the next line is not for everybody's eyes.
+    pub(crate) fn hides(&self) -> Hides {
+        match self.asked {
+            Asked::Nothing | Asked::Chat => Hides::PasswordOfLogin,
+            Asked::Login => Hides::BehindColon,
+            Asked::Password(_) => Hides::All,
+        }
+    }
+
     /// Does what a line says; `false` when that is the end.
-    pub(crate) fn take(&mut self, typed: &str) -> Outcome<bool> {
+    pub(crate) fn take(&mut self, typed: &str) -> bool {
         if self.asked != Asked::Nothing {
-            return self.answer(typed).map(|()| true);
+            self.answer(typed);
+            return true;
         }
         match typed {
             "1" => self.asked = Asked::Login,
@@ -101,27 +117,39 @@ impl<'a> Session<'a> {
             "4" => self.help(),
             _ => return self.obey(read(typed)),
         }
-        Ok(true)
+        true
     }
 
     /// What the menu has asked for; what is no answer is asked for again.
-    fn answer(&mut self, typed: &str) -> Outcome {
+    fn answer(&mut self, typed: &str) {
+        if let Asked::Password(name) = &self.asked {
+            let name = name.clone();
+            self.asked = Asked::Nothing;
+            if !typed.is_empty() {
+                self.log_in_or_say(&name, typed);
+            }
+            return;
+        }
         let Some((name, rest)) = typed.split_once(':').filter(|(name, _)| !name.is_empty()) else {
             if typed.is_empty() {
                 self.asked = Asked::Nothing;
             }
-            return Ok(());
+            return;
         };
         match std::mem::replace(&mut self.asked, Asked::Nothing) {
-            Asked::Login => self.log_in(name, rest),
-            _ => {
-                self.say(name, rest);
-                Ok(())
-            }
+            Asked::Login => self.log_in_or_say(name, rest),
+            _ => self.say(name, rest),
         }
     }
 
-    fn obey(&mut self, line: Line) -> Outcome<bool> {
+    /// Logs in; why that cannot even be tried is no reason to end.
+    fn log_in_or_say(&mut self, uid: &str, password: &str) {
+        if let Err(fault) = self.log_in(uid, password) {
+            self.console.say(&format!("* {fault}"));
+        }
+    }
+
+    fn obey(&mut self, line: Line) -> bool {
         match line {
             Line::Nothing => {}
             Line::To(Some(to), words) => {
@@ -140,13 +168,14 @@ impl<'a> Session<'a> {
                 Some(room) => self.ask(Command::Leave { room }),
                 None => self.console.say("* which room?"),
             },
-            Line::LogIn(name, password) => self.log_in(&name, &password)?,
+            Line::LogIn(name, Some(password)) => self.log_in_or_say(&name, &password),
+            Line::LogIn(name, None) => self.asked = Asked::Password(name),
             Line::LogOut => self.log_out(),
             Line::Help => self.help(),
-            Line::Quit => return Ok(false),
+            Line::Quit => return false,
             Line::Wrong(why) => self.console.say(&format!("* {why}")),
         }
-        Ok(true)
+        true
     }
 
     pub(crate) fn log_in(&mut self, uid: &str, password: &str) -> Outcome {
@@ -162,17 +191,14 @@ impl<'a> Session<'a> {
             settled: self.settled.0.clone(),
         });
         let (net, to) = (self.reactor.as_ref(), &*flags.connect);
-        let client = match self.cursor_file(uid)? {
+        let path = self.cursor_file(uid)?;
+        self.remembers = path.is_some();
+        let client = match path {
             Some(path) => {
-                let notebook = FileNotebook::new(&path);
-                notebook
-                    .save(&notebook.load().unwrap_or_default())
-                    .map_err(|error| {
-                        format!(
-                            "{}: {error}; give --cursor-file another path",
-                            path.display()
-                        )
-                    })?;
+                let notebook = FileNotebook::open(&path).map_err(|error| {
+                    let path = path.display();
+                    format!("{path}: {error}; give --cursor-file another path")
+                })?;
                 ChatClient::start(net, to, settings, notebook, screen, wall_clock())
             }
             None => ChatClient::start(net, to, settings, NoNotebook, screen, wall_clock()),
@@ -252,7 +278,11 @@ impl<'a> Session<'a> {
         match self.client.as_ref().map_or(0, ChatClient::unsent) {
             0 => Ok(()),
             count => Err(format!(
-                "{count} messages are not acknowledged; they are sent when you come back"
+                "{count} messages are not acknowledged; {}",
+                match self.remembers {
+                    true => "they are sent when you come back",
+                    false => "they are lost, as --cursor-file is none",
+                }
             )
             .into()),
         }

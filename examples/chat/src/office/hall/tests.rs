@@ -35,8 +35,8 @@ fn what_a_kicked_session_acknowledges_late_takes_nothing_back() {
         hall.serve(vec![Order::Look(Arc::clone(visitor))]);
     }
     let mut cursor = 0;
-    let read = store.change(&mut |change| {
-        cursor = ledger::arrive(change, "ann", old.device.platform)?;
+    let read = ledger::change(&*store, |ledger| {
+        cursor = ledger.arrive("ann", old.device.platform)?;
         Ok(())
     });
     read.expect("memory does not fail");
