@@ -5,8 +5,9 @@
 //! ```
 //! A line is a request, and its answer comes by callback, so that lines may be typed while others wait. `sync TEXT`
 //! waits for the answer, `login NAME` and `logout` say who you are, `stats` what waits. Kill the server and type on:
-//! the client waits and comes back, and what was typed meanwhile is answered. On a terminal the arrows walk through
-//! what was typed before; without one it takes plain lines, and `--wait` lets it end by itself once all are answered.
+//! the client waits and comes back, and what was typed meanwhile is answered. `quit` ends it. On a terminal the arrows
+//! walk through what was typed before; without one it takes plain lines, and `--wait` lets it end by itself once all
+//! are answered.
 
 mod support;
 
@@ -20,7 +21,7 @@ use clap::Parser;
 use netwheel::caviar::{CaviarClient, CaviarError, ClientListener, RequestContext};
 use netwheel::{Backoff, ClientState, Result, Target};
 use support::Outcome;
-use support::repl::{Repl, Screen};
+use support::repl::{self, Screen};
 use support::stdin::Typed;
 
 const EXAMPLES: &str = "\
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn talk(flags: &Flags) -> Outcome {
-    let (mut repl, screen) = Repl::new()?;
+    let (mut typing, screen) = repl::start()?;
     let desk = Desk {
         screen,
         name: Arc::default(),
@@ -76,7 +77,7 @@ fn talk(flags: &Flags) -> Outcome {
     let _ = desk.client.set(client.clone());
     let mut ended = false;
     loop {
-        match repl.next() {
+        match typing.next() {
             Typed::Line(line) if line.trim() == "quit" => break,
             Typed::Line(line) => desk.handle(&client, line.trim()),
             Typed::Stop(_) => break,

@@ -4,9 +4,12 @@
 //! cargo run --release --features stack,auth --example stack_client -- --connect 127.0.0.1:7000
 //! ```
 //! Each line is a question; its answer is printed when it comes. A line that begins with `!` wants no answer. Stop
-//! the server, type, start it again: what was kept arrives, in order. With `--calls N` it asks N questions as fast
-//! as it can, checks every answer, and ends. With the feature `spool` too, `--node NAME --spool FILE` keeps what is typed
-//! over its own restarts: type `!later` while no server runs, kill it, start the server, and start it again.
+//! the server, type, start it again: what was kept arrives, in order. On a terminal the arrows walk through what was
+//! typed before, and `quit` or Ctrl-D ends it; without one it takes plain lines, and ends once all are answered.
+//!
+//! With `--calls N` it asks N questions as fast as it can, checks every answer, and ends. With the feature `spool` too,
+//! `--node NAME --spool FILE` keeps what is typed over its own restarts: type `!later` while no server runs, kill it,
+//! start the server, and start it again.
 
 mod support;
 
@@ -19,6 +22,7 @@ use netwheel::link::{CallError, OutboxRules, SendError, Service, SharedSecret};
 use netwheel::stack::{Message, Node, Profile, StackLink, StackWire};
 use netwheel::{Backoff, Clock, CloseReason, Reactor, Result, Target};
 use support::Outcome;
+use support::repl::{self, Screen};
 use support::stdin::{Typed, Typing};
 
 const EXAMPLES: &str = "\
@@ -85,15 +89,15 @@ fn main() -> ExitCode {
 }
 
 /// Shows what comes unasked.
-struct Show;
+struct Show(Screen);
 
 impl Service<StackWire> for Show {
     fn on_up(&self, link: &StackLink) {
-        support::say(format_args!("up: {}", link.name()));
+        self.0.say(format_args!("up: {}", link.name()));
     }
 
     fn on_message(&self, link: &StackLink, message: Message) -> Result<()> {
-        support::say(format_args!(
+        self.0.say(format_args!(
             "{}: {}",
             link.name(),
             message.body().escape_ascii()
@@ -102,11 +106,15 @@ impl Service<StackWire> for Show {
     }
 
     fn on_down(&self, link: &StackLink, reason: CloseReason) {
-        support::say(format_args!("down: {}: {reason}", link.name()));
+        self.0.say(format_args!("down: {}: {reason}", link.name()));
     }
 }
 
 fn run(flags: &Flags) -> Outcome {
+    let (typing, screen) = match flags.calls {
+        0 => repl::start().map(|(typing, screen)| (Some(typing), screen))?,
+        _ => (None, Screen::plain()),
+    };
     let reactor = Reactor::builder().workers(1).start()?;
     let name = flags.node.clone();
     let name = name.unwrap_or_else(|| format!("client-{}", std::process::id()));
@@ -129,31 +137,32 @@ fn run(flags: &Flags) -> Outcome {
             .outbox(OutboxRules::default().acknowledged(true))
             .spool_file(&netwheel::link::SpoolFile::open(path)?);
     }
-    let node = builder.serve(Show)?;
+    let node = builder.serve(Show(screen.clone()))?;
     for at in &flags.connect {
         node.know("server", at)?;
     }
     let link = node.get_or_connect("server")?;
     let owed = link.stats().kept;
     if owed > 0 {
-        support::say(format_args!("owed from before: {owed}"));
+        screen.say(format_args!("owed from before: {owed}"));
     }
     let timeout = Duration::from_millis(flags.timeout);
-    let outcome = match flags.calls {
-        0 => talk(&link, timeout),
-        count => measure(&link, timeout, count),
+    let outcome = match typing {
+        Some(typing) => talk(&link, timeout, typing, &screen),
+        None => measure(&link, timeout, flags.calls),
     };
     link.close_after_flush();
     reactor.shutdown(Duration::from_secs(5));
     outcome
 }
 
-fn talk(link: &StackLink, timeout: Duration) -> Outcome {
-    let (mut typing, mut ended) = (Typing::new()?, false);
+fn talk(link: &StackLink, timeout: Duration, mut typing: Typing, screen: &Screen) -> Outcome {
+    let mut ended = false;
     loop {
         match typing.next() {
-            Typed::Line(line) => say(link, &line, timeout),
+            Typed::Line(line) => say(link, &line, timeout, screen),
             Typed::Stop(_) => return Ok(()),
+            Typed::End if screen.is_typed_at() => return Ok(()),
             Typed::End => ended = true,
             Typed::Pause => {}
         }
@@ -164,22 +173,22 @@ fn talk(link: &StackLink, timeout: Duration) -> Outcome {
     }
 }
 
-fn say(link: &StackLink, line: &str, timeout: Duration) {
+fn say(link: &StackLink, line: &str, timeout: Duration, screen: &Screen) {
     let sent = match line.strip_prefix('!') {
         Some(text) => link
             .send(Message::one_way(text.to_owned()))
-            .map(|()| support::say("accepted")),
-        None => link.call(
-            Message::request(line.to_owned()),
-            timeout,
-            |answer| match answer {
-                Ok(answer) => support::say(answer.body().escape_ascii()),
-                Err(error) => support::say(error),
-            },
-        ),
+            .map(|()| screen.say("accepted")),
+        None => {
+            let screen = screen.clone();
+            let done = move |answer: std::result::Result<Message, CallError>| match answer {
+                Ok(answer) => screen.say(answer.body().escape_ascii()),
+                Err(error) => screen.say(error),
+            };
+            link.call(Message::request(line.to_owned()), timeout, done)
+        }
     };
     if let Err(refused) = sent {
-        support::say(format_args!("not sent: {refused}"));
+        screen.say(format_args!("not sent: {refused}"));
     }
 }
 

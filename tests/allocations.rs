@@ -505,3 +505,48 @@ fn a_message_in_the_steady_state_allocates_nothing() {
         assert!(count <= 10, "{count} allocations for 10,000 datagrams");
     }
 }
+
+/// Both sides of a link that knows nothing but messages.
+#[cfg(feature = "stack")]
+#[test]
+#[allow(
+    clippy::print_stdout,
+    reason = "the figure is what the test is run for"
+)]
+fn a_message_over_a_link_in_the_steady_state_has_no_allocation_of_its_own() {
+    use netwheel::stack::{Message, Node, StackLink};
+
+    const ROUNDS: usize = 10_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let reactor = Reactor::builder().workers(1).start().unwrap();
+    let echo = |link: &StackLink, message: Message| Ok(link.send(message)?);
+    let server = Node::on(&reactor, "server").unwrap().serve(echo).unwrap();
+    let listening = server.server().listen("127.0.0.1:0").unwrap();
+    let listening = listening.start().unwrap();
+    let (tell, told) = bounded(64);
+    let node = Node::on(&reactor, "client").unwrap();
+    let heard =
+        move |_: &StackLink, message: Message| tell.send(message).map_err(Failure::protocol);
+    let node = node.serve(heard).unwrap();
+    node.know("server", listening.address()).unwrap();
+    let link = node.get_or_connect("server").unwrap();
+    link.wait_up(PATIENCE).unwrap();
+    let message = Message::one_way(vec![7; 64]);
+    for depth in [1, 32] {
+        let rounds = |count: usize| {
+            for _ in 0..count / depth {
+                (0..depth).for_each(|_| link.send(message.clone()).unwrap());
+                for _ in 0..depth {
+                    assert_eq!(told.recv_timeout(PATIENCE).unwrap().body(), message.body());
+                }
+            }
+        };
+        rounds(MESSAGES_TO_WARM_UP);
+        let count = allocations(|| rounds(ROUNDS));
+        println!("over a link, depth {depth:>2}: {count} for {ROUNDS}");
+        assert!(
+            count <= 10,
+            "{count} allocations for {ROUNDS} messages there and back"
+        );
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::child::Server;
-use crate::latency::{Shown, Times, ask, connect};
+use crate::latency::{Shown, Times, ask, connect, long_frame};
 use crate::promise::{Outcome, Promise, Ran, Scale};
 
 const MIB: f64 = (1 << 20) as f64;
@@ -201,8 +201,7 @@ fn end_somehow(mut socket: TcpStream, n: u32) -> Result<(), Box<dyn Error>> {
         3 => socket.write_all(&[0xFF; 16])?,
         4 => socket.write_all(b"\0\0\x10\0half a frame")?,
         _ => {
-            let frame = [&(65_532_u32).to_be_bytes()[..], &[b'x'; 65_532]].concat();
-            socket.write_all(&frame)?;
+            socket.write_all(&long_frame())?;
             SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
         }
     }

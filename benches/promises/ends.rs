@@ -12,7 +12,7 @@ use netwheel::codec::LengthField;
 use netwheel::{Backoff, Client, ClientState, Pipeline, Reactor};
 
 use crate::child::Server;
-use crate::latency::{PATIENCE, Shown, ask, connect};
+use crate::latency::{PATIENCE, Shown, ask, connect, stop_reading};
 use crate::promise::{Outcome, Promise, Ran, Scale};
 
 pub(crate) fn promises() -> Vec<Promise> {
@@ -107,9 +107,7 @@ fn shutdown_deadline(_: Scale) -> Ran {
     const DEADLINE: Duration = Duration::from_millis(500);
     let mut server = Server::start(&["--drain", "500"])?;
     let mut stopped = connect(server.address, 0)?;
-    let frame = [&(65_532_u32).to_be_bytes()[..], &[b'x'; 65_532]].concat();
-    stopped.set_write_timeout(Some(Duration::from_millis(100)))?;
-    while stopped.write_all(&frame).is_ok() {}
+    stop_reading(&mut stopped)?;
     let start = Instant::now();
     server.signal("TERM")?;
     let status = server.wait()?;

@@ -1,6 +1,5 @@
 //! Clients with plain sockets, and how long their answers take.
 
-use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -72,6 +71,20 @@ pub(crate) fn connect(server: SocketAddr, n: usize) -> io::Result<TcpStream> {
     Ok(socket)
 }
 
+/// A frame of 64 KiB, its length of four bytes included.
+pub(crate) fn long_frame() -> Vec<u8> {
+    const BODY: u32 = (64 << 10) - 4;
+    [&BODY.to_be_bytes()[..], &[b'x'; BODY as usize]].concat()
+}
+
+/// Sends to a server until nothing more goes: its answers are not read.
+pub(crate) fn stop_reading(socket: &mut TcpStream) -> io::Result<()> {
+    let frame = long_frame();
+    socket.set_write_timeout(Some(Duration::from_millis(30)))?;
+    while socket.write_all(&frame).is_ok() {}
+    Ok(())
+}
+
 /// How long things took.
 pub(crate) struct Times(Histogram<u64>);
 
@@ -121,19 +134,4 @@ pub(crate) fn has_ended(socket: &TcpStream) -> bool {
         .set_nonblocking(true)
         .and_then(|()| socket.peek(&mut [0]));
     !seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
-/// Waits until the peer has ended the connection, in whatever way; how long it took.
-pub(crate) fn wait_end(socket: &mut TcpStream) -> Result<Duration, Box<dyn Error>> {
-    let (start, mut buffer) = (Instant::now(), vec![0; 64 << 10]);
-    loop {
-        match socket.read(&mut buffer) {
-            Ok(0) => return Ok(start.elapsed()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err("the connection is still there".into());
-            }
-            Err(_) => return Ok(start.elapsed()),
-        }
-    }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Promise {
     pub(crate) name: &'static str,
     /// One sentence, with its bound.
     pub(crate) says: &'static str,
-    pub(crate) run: fn(Scale) -> Result<Outcome, Box<dyn Error>>,
+    pub(crate) run: fn(Scale) -> Ran,
 }
 
 pub(crate) type Ran = Result<Outcome, Box<dyn Error>>;

@@ -1,28 +1,52 @@
 //! Lines that a person types, with a line editor and a history, or that a program pipes in: a client's own stdin.
 
-use std::io::{self, IsTerminal, stdin};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::io::{self, IsTerminal, stdin, stdout};
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
 
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor, ExternalPrinter};
 
 use super::say;
-use super::signals::{Signal, stop_signals};
-use super::stdin::Typed;
-
-/// How often a client looks whether it is to end.
-const PAUSE: Duration = Duration::from_millis(50);
+use super::stdin::Typing;
 
 const PROMPT: &str = "> ";
+
+/// What may be typed to end, as Ctrl-C and Ctrl-D do.
+const QUIT: &str = "quit";
+
+/// Lines that are typed, and where to print meanwhile.
+///
+/// On a terminal that is a line editor: arrows walk through what was typed before; Ctrl-C, Ctrl-D and `quit` end the
+/// input. Otherwise it takes plain lines, and prints such.
+pub(crate) fn start() -> io::Result<(Typing, Screen)> {
+    if !(stdin().is_terminal() && stdout().is_terminal()) {
+        return Ok((Typing::new()?, Screen::plain()));
+    }
+    let config = Config::builder().auto_add_history(true).build();
+    let editor = Editor::<(), _>::with_history(config.clone(), MemHistory::with_config(&config));
+    let mut editor = editor.map_err(io::Error::other)?;
+    let printer = editor.create_external_printer().map_err(io::Error::other)?;
+    let typing = Typing::fed_by(move |lines| {
+        while let Ok(line) = editor.readline(PROMPT) {
+            // Another prompt would hold the terminal while the program ends.
+            if line.trim() == QUIT || lines.send(line).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok((typing, Screen(Some(Arc::new(Mutex::new(printer))))))
+}
 
 /// Prints lines from any thread: above the line that is being typed, where somebody types.
 #[derive(Clone)]
 pub(crate) struct Screen(Option<Arc<Mutex<dyn ExternalPrinter + Send>>>);
 
 impl Screen {
+    /// Where nobody types.
+    pub(crate) fn plain() -> Self {
+        Self(None)
+    }
+
     /// Whether somebody types, who means the end when the input ends.
     pub(crate) fn is_typed_at(&self) -> bool {
         self.0.is_some()
@@ -36,79 +60,4 @@ impl Screen {
             let _ = printer.print(format!("{text}\n"));
         }
     }
-}
-
-/// Lines of stdin, read by a thread of their own, so that a program may end while it waits for one.
-pub(crate) struct Repl {
-    lines: Receiver<String>,
-    signals: Receiver<Signal>,
-    ended: bool,
-}
-
-impl Repl {
-    /// Begins to read, and says where to print meanwhile.
-    pub(crate) fn new() -> io::Result<(Self, Screen)> {
-        let signals = stop_signals()?;
-        let (sender, lines) = sync_channel(0);
-        let screen = if stdin().is_terminal() && io::stdout().is_terminal() {
-            edit(sender)?
-        } else {
-            let pipe = move || {
-                let typed = stdin().lines().map_while(Result::ok);
-                typed
-                    .take_while(|line| sender.send(line.clone()).is_ok())
-                    .for_each(drop);
-            };
-            thread::Builder::new().name("stdin".into()).spawn(pipe)?;
-            Screen(None)
-        };
-        let ended = false;
-        Ok((
-            Self {
-                lines,
-                signals,
-                ended,
-            },
-            screen,
-        ))
-    }
-
-    pub(crate) fn next(&mut self) -> Typed {
-        if self.ended {
-            return self
-                .signals
-                .recv_timeout(PAUSE)
-                .map_or(Typed::Pause, Typed::Stop);
-        }
-        if let Ok(signal) = self.signals.try_recv() {
-            return Typed::Stop(signal);
-        }
-        match self.lines.recv_timeout(PAUSE) {
-            Ok(line) => Typed::Line(line),
-            Err(RecvTimeoutError::Timeout) => Typed::Pause,
-            Err(RecvTimeoutError::Disconnected) => {
-                self.ended = true;
-                Typed::End
-            }
-        }
-    }
-}
-
-/// Starts the line editor; arrows walk through what was typed before, Ctrl-C and Ctrl-D end the input.
-fn edit(sender: SyncSender<String>) -> io::Result<Screen> {
-    let config = Config::builder().auto_add_history(true).build();
-    let editor = Editor::<(), _>::with_history(config.clone(), MemHistory::with_config(&config));
-    let mut editor = editor.map_err(io::Error::other)?;
-    let printer = editor.create_external_printer().map_err(io::Error::other)?;
-    let type_lines = move || {
-        while let Ok(line) = editor.readline(PROMPT) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    };
-    thread::Builder::new()
-        .name("stdin".into())
-        .spawn(type_lines)?;
-    Ok(Screen(Some(Arc::new(Mutex::new(printer)))))
 }

@@ -192,7 +192,7 @@ pub fn protobuf(data: &[u8]) {
 /// Settings: the longest body; 0 and what is above 127 mean the longest that a length can tell.
 #[cfg(feature = "caviar")]
 pub fn caviar(data: &[u8]) {
-    use netwheel::caviar::{CaviarCodec, Message};
+    use netwheel::caviar::CaviarCodec;
 
     let Some((&choice, stream)) = data.split_first() else {
         return;
@@ -202,25 +202,8 @@ pub fn caviar(data: &[u8]) {
         few => usize::from(few),
     };
     let codec = || CaviarCodec::new().body_bytes_max(body_bytes_max);
-    // However the stream is cut; each message is then what it was when it has gone out and come in again.
-    let decode = |piece: usize| {
-        let (mut codec, mut input) = (codec(), BytesMut::new());
-        let mut messages: Vec<Message> = Vec::new();
-        for bytes in stream.chunks(piece) {
-            input.extend_from_slice(bytes);
-            loop {
-                match codec.decode(&mut input) {
-                    Ok(Some(message)) => messages.push(message),
-                    Ok(None) => break,
-                    Err(_) => return (messages, true),
-                }
-            }
-        }
-        (messages, false)
-    };
-    let whole = decode(usize::MAX);
-    assert_eq!(decode(1), whole);
-    for message in whole.0 {
+    // Each message is what it was when it has gone out and come in again.
+    for message in decode_pieces(codec, stream) {
         assert!(message.body.len() <= body_bytes_max);
         let mut output = Output::new();
         codec()
@@ -235,6 +218,40 @@ pub fn caviar(data: &[u8]) {
             .decode(&mut sent)
             .expect("what was sent is a message");
         assert_eq!(again.expect("a whole one"), message);
+    }
+}
+
+/// Settings: 1 for profile `book`, 2 for checksums.
+#[cfg(feature = "stack")]
+pub fn stack(data: &[u8]) {
+    use netwheel::link::Wire;
+    use netwheel::stack::{Profile, StackWire};
+
+    let Some((&choice, stream)) = data.split_first() else {
+        return;
+    };
+    let profile = if choice & 1 == 0 {
+        Profile::Spec
+    } else {
+        Profile::Book
+    };
+    let wire = StackWire::new(profile).checksum(choice & 2 != 0);
+    // Each message is what it was when it has gone out and come in again.
+    for message in decode_pieces(|| wire.codec(), stream) {
+        let _ = (wire.kind(&message), wire.stamp_of(&message));
+        let mut output = Output::new();
+        wire.codec()
+            .encode(message.clone(), &mut output)
+            .expect("what was decoded can be sent");
+        let sent = output.tail().clone();
+        let again = wire.codec().decode(&mut BytesMut::from(&sent[..]));
+        let again = again
+            .expect("what was sent is a frame")
+            .expect("a whole one");
+        assert_eq!(
+            (again.kind(), again.body()),
+            (message.kind(), message.body())
+        );
     }
 }
 
@@ -298,9 +315,30 @@ fn receive<F: Framing + Clone>(framing: &F, reads: &[&[u8]]) -> Found {
     }
 }
 
-fn drain(
-    mut decode: impl FnMut() -> netwheel::Result<Option<Bytes>>,
-    messages: &mut Vec<Bytes>,
+/// The messages of a stream, which are the same in one piece and byte by byte.
+#[cfg(any(feature = "caviar", feature = "stack"))]
+fn decode_pieces<C>(codec: impl Fn() -> C, stream: &[u8]) -> Vec<C::In>
+where
+    C: Codec,
+    C::In: Debug + PartialEq,
+{
+    let decode = |piece| {
+        let (mut codec, mut input, mut messages) = (codec(), BytesMut::new(), Vec::new());
+        let failed = stream.chunks(piece).any(|bytes| {
+            input.extend_from_slice(bytes);
+            drain(|| codec.decode(&mut input), &mut messages).is_some()
+        });
+        (messages, failed)
+    };
+    let whole = decode(usize::MAX);
+    assert_eq!(decode(1), whole, "byte by byte");
+    whole.0
+}
+
+/// Decodes until more bytes are needed, or something is wrong.
+fn drain<M>(
+    mut decode: impl FnMut() -> netwheel::Result<Option<M>>,
+    messages: &mut Vec<M>,
 ) -> Option<Failure> {
     loop {
         match decode() {
@@ -331,55 +369,4 @@ where
     let again = body.decode(&wire["before".len()..]);
     assert_eq!(again.expect("what was sent can be received"), message);
     Some(message)
-}
-
-/// Settings: 1 for profile `book`, 2 for checksums.
-#[cfg(feature = "stack")]
-pub fn stack(data: &[u8]) {
-    use netwheel::link::Wire;
-    use netwheel::stack::{Message, Profile, StackWire};
-
-    let Some((&choice, stream)) = data.split_first() else {
-        return;
-    };
-    let profile = if choice & 1 == 0 {
-        Profile::Spec
-    } else {
-        Profile::Book
-    };
-    let wire = StackWire::new(profile).checksum(choice & 2 != 0);
-    // However the stream is cut; each message is then what it was when it has gone out and come in again.
-    let decode = |piece: usize| {
-        let (mut codec, mut input) = (wire.codec(), BytesMut::new());
-        let mut messages: Vec<Message> = Vec::new();
-        for bytes in stream.chunks(piece) {
-            input.extend_from_slice(bytes);
-            loop {
-                match codec.decode(&mut input) {
-                    Ok(Some(message)) => messages.push(message),
-                    Ok(None) => break,
-                    Err(_) => return (messages, true),
-                }
-            }
-        }
-        (messages, false)
-    };
-    let whole = decode(usize::MAX);
-    assert_eq!(decode(1), whole);
-    for message in whole.0 {
-        let _ = (wire.kind(&message), wire.stamp_of(&message));
-        let mut output = Output::new();
-        wire.codec()
-            .encode(message.clone(), &mut output)
-            .expect("what was decoded can be sent");
-        let sent = output.tail().clone();
-        let again = wire.codec().decode(&mut BytesMut::from(&sent[..]));
-        let again = again
-            .expect("what was sent is a frame")
-            .expect("a whole one");
-        assert_eq!(
-            (again.kind(), again.body()),
-            (message.kind(), message.body())
-        );
-    }
 }

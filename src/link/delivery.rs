@@ -1,5 +1,6 @@
 //! What the connections of a link tell it and ask of it: what has come, what goes next, what has gone.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -72,21 +73,34 @@ impl<W: Wire> Shared<W> {
         }
     }
 
-    /// The next frame for this connection, stamped; `None` when there is none, or another has its place.
-    pub(super) fn next_frame(&self, number: u64) -> Option<(u64, W::Frame)> {
+    /// Whether no later connection has logged in.
+    pub(super) fn is_current(&self, number: u64) -> bool {
+        lock(&self.state).outbox.link() == number
+    }
+
+    /// The next frames for this connection, stamped, up to so many; none when another has its place.
+    pub(super) fn next_frames(
+        &self,
+        number: u64,
+        max: usize,
+        into: &mut VecDeque<(u64, W::Frame)>,
+    ) {
         let mut state = lock(&self.state);
         if state.outbox.link() != number {
-            return None;
+            return;
         }
-        let mut out = state.outbox.next()?;
-        if let Some(position) = state.outbox.position(out.seq) {
-            let stamp = Stamp {
-                position: Some(position),
-                ack: state.intake.take_ack(),
-            };
-            self.wire.stamp(&mut out.message, stamp);
+        while into.len() < max
+            && let Some(mut out) = state.outbox.next()
+        {
+            if let Some(position) = state.outbox.position(out.seq) {
+                let stamp = Stamp {
+                    position: Some(position),
+                    ack: state.intake.take_ack(),
+                };
+                self.wire.stamp(&mut out.message, stamp);
+            }
+            into.push_back((out.handing, out.message));
         }
-        Some((out.seq, out.message))
     }
 
     /// Whether the engine of this connection looks at the outbox by itself, so that nobody need call it.
@@ -97,13 +111,13 @@ impl<W: Wire> Shared<W> {
         }
     }
 
-    /// The system has taken a message; wakes an engine that waits for room.
-    pub(super) fn handle_left(&self, number: u64, seq: u64) {
+    /// The system has taken messages up to this one; wakes an engine that waits for room.
+    pub(super) fn handle_left(&self, number: u64, handing: u64) {
         let connection = {
             let mut state = lock(&self.state);
-            state.outbox.handle_left(number, seq);
+            state.outbox.handle_left(number, handing);
             let wakes = state.waits && state.outbox.is_relieved();
-            state.connection.clone().filter(|_| wakes)
+            state.connection.as_ref().filter(|_| wakes).cloned()
         };
         nudge(connection);
     }
@@ -154,7 +168,7 @@ impl<W: Wire> Shared<W> {
         state.intake.handle_handled(now, at);
         let changed = state.intake.next_timeout() != due;
         let reached = state.intake.cursor();
-        let connection = state.connection.clone().filter(|_| changed);
+        let connection = state.connection.as_ref().filter(|_| changed).cloned();
         drop(state);
         nudge(connection);
         match (&self.cursor, reached) {

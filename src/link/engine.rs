@@ -32,6 +32,10 @@ use crate::sessions::Session;
 const BEAT: TimerKey = TimerKey(1);
 const ACK: TimerKey = TimerKey(2);
 
+/// Frames taken from the outbox under one lock. What is taken is not withdrawn, so few: a write buffer's worth of
+/// small ones.
+const FRAMES_READY_MAX: usize = 64;
+
 pub(super) type Cx<'a, W> = Context<'a, <W as Wire>::Frame, <W as Wire>::Frame>;
 
 /// The side of a connection that an engine is on.
@@ -82,6 +86,8 @@ pub(super) struct Up<W: Wire> {
     pub(super) shared: Arc<Shared<W>>,
     pub(super) number: u64,
     heartbeat: Heartbeat,
+    /// Taken from the outbox, and not written yet: the first of them by the number of their handing over.
+    ready: VecDeque<(u64, W::Frame)>,
     /// When the timer of acknowledgements is set to ring.
     ack_at: Option<Instant>,
     /// Whether senders leave it to this engine to look at the outbox.
@@ -130,11 +136,16 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
         let seed = shared.net.network().seed();
         let heartbeat = Heartbeat::new(shared.rules.heartbeat.clone(), seed, cx.now());
         let link = Link(Arc::clone(&shared));
+        if !shared.rules.outbox.acknowledged {
+            let shared = Arc::clone(&shared);
+            cx.watch_marks(move |handing| shared.handle_left(number, handing));
+        }
         info!(target: "netwheel::link", "{} {}: up, peer={}", cx.id(), cx.peer(), shared.name);
         self.up = Some(Up {
             shared,
             number,
             heartbeat,
+            ready: VecDeque::new(),
             ack_at: None,
             attending: false,
             paused: false,
@@ -190,24 +201,22 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
             return Ok(());
         };
         up.look();
+        if !up.ready.is_empty() && !up.shared.is_current(up.number) {
+            // They go over the connection that has taken this one's place.
+            up.ready.clear();
+        }
         let keeps = up.shared.rules.outbox.acknowledged;
         while cx.state.accepts_output() && cx.is_writable() {
-            let Some((seq, frame)) = up.shared.next_frame(up.number) else {
+            let Some((handing, frame)) = up.next_frame() else {
                 break;
             };
             up.heartbeat.handle_sent(cx.now());
-            if keeps {
-                cx.write(frame)?;
-                continue;
+            match keeps {
+                true => cx.write(frame)?,
+                false => cx.write_marked(frame, handing)?,
             }
-            let (shared, number) = (Arc::clone(&up.shared), up.number);
-            cx.write_then(frame, move |left| {
-                if left.is_ok() {
-                    shared.handle_left(number, seq);
-                }
-            })?;
         }
-        if up.shared.has_said_all() {
+        if up.ready.is_empty() && up.shared.has_said_all() {
             cx.close_after_flush(CloseReason::Local);
             return Ok(());
         }
@@ -274,6 +283,20 @@ impl<W: Wire, T: Terminal<W::Frame, W::Frame>> Engine<W, T> {
 }
 
 impl<W: Wire> Up<W> {
+    /// The next frame to write: several are taken from the outbox at a time.
+    fn next_frame(&mut self) -> Option<(u64, W::Frame)> {
+        if self.ready.is_empty() {
+            // What is urgent passes only what is still in the outbox.
+            let max = if self.shared.rules.outbox.lanes {
+                1
+            } else {
+                FRAMES_READY_MAX
+            };
+            self.shared.next_frames(self.number, max, &mut self.ready);
+        }
+        self.ready.pop_front()
+    }
+
     /// Reads what acknowledged mode has added; answers whether the frame is to be handled.
     fn take_stamp(&self, now: Instant, frame: &W::Frame) -> Result<bool> {
         if !self.shared.rules.outbox.acknowledged {

@@ -133,6 +133,8 @@ pub(super) struct Outbox<M> {
     entries: VecDeque<Entry<M>>,
     /// So many of them, from the front, are not waiting.
     handed: usize,
+    /// The number of the last handing over.
+    handing: u64,
     bytes: usize,
     link: u64,
     linked: bool,
@@ -149,12 +151,16 @@ struct Entry<M> {
     urgent: bool,
     /// It has been handed to a connection before.
     again: bool,
+    /// The number of its last handing over; ascending among those that are not waiting.
+    handing: u64,
 }
 
 /// A message on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outgoing<M> {
     pub(super) seq: u64,
+    /// The number of this handing over, by which it is told that the message has left.
+    pub(super) handing: u64,
     pub(super) message: M,
 }
 
@@ -167,6 +173,7 @@ impl<M: Clone> Outbox<M> {
             safe: u64::MAX,
             entries: VecDeque::new(),
             handed: 0,
+            handing: 0,
             bytes: 0,
             link: 0,
             linked: false,
@@ -197,8 +204,13 @@ impl<M: Clone> Outbox<M> {
             until,
             urgent,
             again: false,
+            handing: 0,
         };
-        self.entries.insert(self.place(urgent), entry);
+        if urgent {
+            self.entries.insert(self.urgent_place(), entry);
+        } else {
+            self.entries.push_back(entry);
+        }
         Ok(seq)
     }
 
@@ -238,10 +250,7 @@ impl<M: Clone> Outbox<M> {
     }
 
     /// Urgent messages go before the others that wait, behind urgent ones.
-    fn place(&self, urgent: bool) -> usize {
-        if !urgent {
-            return self.entries.len();
-        }
+    fn urgent_place(&self) -> usize {
         let waiting = self.entries.range(self.handed..);
         self.handed + waiting.take_while(|entry| entry.urgent).count()
     }
@@ -262,6 +271,7 @@ impl<M: Clone> Outbox<M> {
                 until: Until::Sent,
                 urgent: false,
                 again: true,
+                handing: 0,
             });
         }
         self.next = self.next.max(next);
@@ -315,23 +325,26 @@ impl<M: Clone> Outbox<M> {
         self.resent += u64::from(entry.again);
         entry.again = true;
         self.handed += 1;
+        self.handing += 1;
+        entry.handing = self.handing;
         Some(Outgoing {
             seq: entry.seq,
+            handing: self.handing,
             message: entry.message.clone(),
         })
     }
 
-    /// The system has taken the last byte of a message that was handed to this connection.
-    pub(super) fn handle_left(&mut self, link: u64, seq: u64) {
+    /// The system has taken the last byte of a message that was handed to this connection, and of all before it.
+    pub(super) fn handle_left(&mut self, link: u64, handing: u64) {
         if link != self.link || !self.linked || self.rules.acknowledged {
             return;
         }
-        let handed = self.entries.range(..self.handed);
-        let found = handed.into_iter().position(|entry| entry.seq == seq);
-        if let Some(index) = found
-            && self.entries[index].until == Until::Sent
-        {
-            self.remove(index);
+        let mut index = 0;
+        while index < self.handed && self.entries[index].handing <= handing {
+            match self.entries[index].until {
+                Until::Sent => drop(self.remove(index)),
+                Until::Answered => index += 1,
+            }
         }
     }
 
@@ -464,7 +477,6 @@ mod tests {
             push(&mut outbox, message).expect("room");
         }
         assert_eq!(drain(&mut outbox), [1, 2, 3, 4]);
-        outbox.handle_left(link, 1);
         outbox.handle_left(link, 2);
         outbox.end_link(link, Instant::START);
         push(&mut outbox, 5).expect("room");
@@ -483,7 +495,7 @@ mod tests {
         }
         outbox.handle_ack(2); // it cannot know of them
         assert_eq!(drain(&mut outbox), [1, 2, 3, 4]);
-        (1..=4).for_each(|seq| outbox.handle_left(link, seq));
+        outbox.handle_left(link, 4);
         outbox.handle_ack(2);
         outbox.end_link(link, Instant::START);
         outbox.begin_link();
@@ -516,8 +528,8 @@ mod tests {
         assert!(outbox.is_unsent(question));
         assert_eq!(drain(&mut outbox), [1, 2]);
         assert!(!outbox.is_unsent(question));
-        outbox.handle_left(link, question);
         outbox.handle_left(link, 2);
+        assert_eq!(outbox.len(), 1);
         outbox.begin_link();
         assert_eq!(drain(&mut outbox), [1]);
         assert_eq!(outbox.withdraw(question), Some(1));

@@ -187,14 +187,18 @@ impl World {
         for _ in 0..self.random.below(4) {
             if let Some(out) = self.outbox.next() {
                 let frame = Frame::Message(self.outbox.position(out.seq), out.message);
-                self.unsent.push_back((out.seq, frame));
+                self.unsent.push_back((out.handing, frame));
             }
         }
+        let mut left = None;
         for _ in 0..self.random.below(4) {
-            if let Some((seq, frame)) = self.unsent.pop_front() {
+            if let Some((handing, frame)) = self.unsent.pop_front() {
                 self.way.push_back(frame);
-                self.outbox.handle_left(link, seq);
+                left = Some(handing);
             }
+        }
+        if let Some(handing) = left {
+            self.outbox.handle_left(link, handing);
         }
         if self.random.once_in(2)
             && let Some(Frame::Ack(seq)) = self.back.pop_front()

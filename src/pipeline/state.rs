@@ -9,7 +9,7 @@ use log::{Level, debug, log};
 use crate::address::{KeptPeer, Peer};
 use crate::buffer::Output;
 use crate::clock::Instant;
-use crate::completion::Completion;
+use crate::completion::{Completion, Watcher};
 use crate::error::{CloseReason, Failure};
 use crate::id::ConnectionId;
 use crate::options::Options;
@@ -111,6 +111,8 @@ pub(crate) struct Rare {
     pub(crate) attributes: Attributes,
     /// Writes to be answered, by the place in the stream at which their last byte ends.
     pub(crate) completions: VecDeque<(u64, Completion)>,
+    /// Told of marks among them.
+    pub(crate) watcher: Option<Watcher>,
     /// The pipeline that takes over after the current message.
     pub(crate) upgrade: Option<AnyPipeline>,
     /// What the bytes of the connection pay to.
@@ -430,6 +432,7 @@ impl State {
     pub(crate) fn complete_when_flushed(&mut self, done: Completion) {
         // A message without bytes, behind nothing: no write will come to tell of it.
         if !self.has_output() {
+            self.tell_watcher(done.number());
             if !done.complete(Ok(())) {
                 self.close(Closing::Now(CloseReason::Panic));
             }
@@ -441,13 +444,28 @@ impl State {
 
     /// Answers the writes whose last byte has left; a completion that panics ends the connection.
     pub(crate) fn complete_flushed(&mut self, stats: &WorkerStats) {
+        let mut mark = None;
         while let Some(done) = self.next_flushed() {
+            if let Some(number) = done.number() {
+                mark = Some(number);
+                continue;
+            }
             self.enter(stats, Label::COMPLETION);
             if !done.complete(Ok(())) {
                 stats.panics.add(1);
                 self.close(Closing::Now(CloseReason::Panic));
             }
             stats.whereabouts.leave();
+        }
+        self.tell_watcher(mark);
+    }
+
+    /// Tells of marked messages that have left.
+    fn tell_watcher(&self, mark: Option<u64>) {
+        if let (Some(mark), Some(rare)) = (mark, &self.rare)
+            && let Some(watcher) = &rare.watcher
+        {
+            watcher(mark);
         }
     }
 

@@ -13,6 +13,7 @@ mod heartbeats;
 mod links;
 mod logins;
 mod nodes;
+mod outages;
 mod peer;
 mod storms;
 mod worlds;

@@ -153,6 +153,11 @@ fn the_code_map_names_every_file() {
 }
 
 #[test]
+fn every_file_that_the_architecture_names_is_there() {
+    tidy(&map::stale_files(&architecture(), &rust_files()));
+}
+
+#[test]
 fn every_limit_is_documented() {
     let sources = sources();
     let limits = sources

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::source::Source;
 
-/// Files of `src/` that the section "Code map" does not name, and files it names that are not there.
+/// Files of `src/` that the section "Code map" does not name.
 ///
 /// A name is a path that ends in `.rs`, relative to `src/` or to the package; `files` are relative to
 /// the package.
@@ -13,23 +13,34 @@ pub(crate) fn code_map(architecture: &str, files: &[String]) -> Vec<String> {
         return vec!["ARCHITECTURE.md: no section \"Code map\"".to_owned()];
     };
     let names: BTreeSet<_> = map.iter().flat_map(|line| rust_paths(line)).collect();
-    let unnamed = files
+    files
         .iter()
         .filter(|file| {
             file.strip_prefix("src/")
                 .is_some_and(|short| !names.contains(short))
         })
         .filter(|file| !names.contains(file.as_str()))
-        .map(|file| format!("{file}: not in ARCHITECTURE.md's code map"));
-    let stale = names
-        .iter()
-        .filter(|name| {
-            !files
-                .iter()
-                .any(|file| file == *name || file.strip_prefix("src/") == Some(name))
+        .map(|file| format!("{file}: not in ARCHITECTURE.md's code map"))
+        .collect()
+}
+
+/// Files that ARCHITECTURE.md names anywhere, as the code map does, and that are not there.
+pub(crate) fn stale_files(architecture: &str, files: &[String]) -> Vec<String> {
+    let is_there = |name: &str| {
+        files
+            .iter()
+            .any(|file| file == name || file.strip_prefix("src/") == Some(name))
+    };
+    let named = (1..).zip(architecture.lines()).flat_map(|(number, line)| {
+        let names: BTreeSet<_> = rust_paths(line).collect();
+        names.into_iter().map(move |name| (number, name))
+    });
+    named
+        .filter(|(_, name)| !is_there(name))
+        .map(|(number, name)| {
+            format!("ARCHITECTURE.md:{number}: names {name}, which is not there: write its path from src/ or the package")
         })
-        .map(|name| format!("ARCHITECTURE.md: the code map names {name}, which is not there"));
-    unnamed.chain(stale).collect()
+        .collect()
 }
 
 /// Public constants without a doc comment or that the table under "Limits" does not name, and names in
@@ -159,20 +170,27 @@ mod tests {
     }
 
     #[test]
-    fn a_file_missing_on_either_side_is_found() {
-        let files = files(&[
-            "src/error.rs",
-            "src/lib.rs",
-            "src/later.rs",
-            "src/codec/error.rs",
-            "tests/echo.rs",
-        ]);
+    fn a_file_that_the_map_leaves_out_is_found() {
+        let files = files(&["src/error.rs", "src/later.rs", "src/codec/error.rs"]);
         assert_eq!(
             code_map(MAP, &files),
             [
                 "src/later.rs: not in ARCHITECTURE.md's code map",
                 "src/codec/error.rs: not in ARCHITECTURE.md's code map",
-                "ARCHITECTURE.md: the code map names codec/mod.rs, which is not there",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_without_its_file_is_found_anywhere() {
+        let files = files(&["src/a.rs", "src/deep/b.rs", "tests/c.rs"]);
+        let text = "`a.rs`, `src/a.rs` and `tests/c.rs`\n## Limits\n| `A` | `b.rs`, `b.rs` |\n\
+            ```text\ngone.rs   deep/b.rs\n```\n";
+        assert_eq!(
+            stale_files(text, &files),
+            [
+                "ARCHITECTURE.md:3: names b.rs, which is not there: write its path from src/ or the package",
+                "ARCHITECTURE.md:5: names gone.rs, which is not there: write its path from src/ or the package",
             ]
         );
     }
