@@ -158,6 +158,23 @@ pub fn since(
     Ok(entries(page))
 }
 
+/// The number of the `nth` last message of a conversation, if so many are behind `after`. Reads no messages.
+///
+/// # Errors
+///
+/// As for [`last_id`].
+pub fn nth_last(
+    store: &(impl Reading + ?Sized),
+    conversation: &str,
+    after: u64,
+    nth: usize,
+) -> io::Result<Option<u64>> {
+    let history = history_of(conversation);
+    let keys = numbered(&history, after.saturating_add(1))..numbered(&history, u64::MAX);
+    let keys = store.keys(&keys.start..&keys.end, From::Newest, nth)?;
+    Ok(keys.get(nth.saturating_sub(1)).map(|key| id_of(key)))
+}
+
 /// The name of the conversation of a user with another one, or in a room.
 #[must_use]
 pub fn conversation(one: &str, other: &str) -> String {

@@ -127,6 +127,24 @@ fn a_history_is_read_backwards_page_by_page() {
 }
 
 #[test]
+fn the_nth_last_message_is_found_where_there_are_so_many() {
+    let store = MemoryStore::default();
+    for to in ["#tea", "bob", "#tea", "#tea", "cid", "#tea"] {
+        say(&store, to, 0);
+    }
+    let found = |after, nth| nth_last(&store, "#tea", after, nth).expect("memory does not fail");
+    assert_eq!(
+        (found(0, 1), found(0, 3), found(0, 4)),
+        (Some(6), Some(3), Some(1))
+    );
+    assert_eq!(found(0, 5), None);
+    assert_eq!(
+        (found(1, 3), found(1, 4), found(6, 1)),
+        (Some(3), None, None)
+    );
+}
+
+#[test]
 fn a_history_and_an_inbox_hold_no_more_than_they_may_and_lose_the_oldest() {
     let store = MemoryStore::default();
     arrives(&store, 0);

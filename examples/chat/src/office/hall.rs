@@ -13,9 +13,7 @@ use super::seat::Seat;
 use super::{Command, OfficeOptions, Order, Visitor};
 use crate::contain;
 use crate::ledger::{self, Kept, Ledger, is_room};
-use crate::limits::{
-    CATCH_UP_MESSAGES, MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX,
-};
+use crate::limits::{MISSED_MESSAGES_MAX, NAMES_LISTED_MAX, NOTICED_MEMBERS_MAX};
 use crate::protocol::{Code, Packet, blocks};
 use crate::store::Store;
 
@@ -273,20 +271,12 @@ impl Hall {
 
     /// Behind which message of a room the first one is that is sent to who has seen it up to `after`.
     fn missed_after(&self, room: &str, after: u64) -> io::Result<u64> {
-        let (mut before, mut left) = (self.last_id + 1, MISSED_MESSAGES_MAX);
-        if self.last_id.saturating_sub(after) <= left as u64 {
-            return Ok(after.min(self.last_id));
+        let after = after.min(self.last_id);
+        if self.last_id - after <= MISSED_MESSAGES_MAX as u64 {
+            return Ok(after);
         }
-        while left > 0 {
-            let limit = CATCH_UP_MESSAGES.min(left);
-            let page = ledger::history(&*self.store, room, after, before, limit)?;
-            match page.first() {
-                Some((oldest, _)) if page.len() == limit => before = *oldest,
-                _ => return Ok(after.min(self.last_id)),
-            }
-            left -= limit;
-        }
-        Ok(before - 1)
+        let first = ledger::nth_last(&*self.store, room, after, MISSED_MESSAGES_MAX)?;
+        Ok(first.map_or(after, |id| id - 1))
     }
 
     fn who(&self, visitor: &Visitor, sequence: u64, room: Option<&str>) {
