@@ -29,7 +29,7 @@ use user::User;
 const EXAMPLES: &str = "\
 Try it, against chat_server:
   cargo run --release -p chat --bin chat_bench -- --connect 127.0.0.1:7000 --users 1000 --rate 500
-  cargo run --release -p chat --bin chat_bench -- --connect 127.0.0.1:7000 --users 1000 --room-share 1 --rate 50
+  cargo run --release -p chat --bin chat_bench -- --connect 127.0.0.1:7000 --users 1000 --room-share 1 --rate 52
 There is nothing to type: it prints a table.";
 
 /// How long a login, a join, or the last messages may take.
