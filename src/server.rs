@@ -2,26 +2,23 @@
 
 #[cfg(unix)]
 mod handed_over;
+mod running;
+mod stopper;
+
+pub use running::RunningServer;
+pub use stopper::Stopper;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::address::{IntoPlace, Peer, Place};
+use crate::address::{IntoPlace, Peer};
 use crate::connection::{Factory, Service};
 use crate::error::{Error, ErrorKind};
-use crate::inspection::ConnectionInfo;
-use crate::limits::{ConnectionLimits, SHUTDOWN_TIMEOUT};
-use crate::metrics::Metrics;
-use crate::net::{Listening, Net, ShutdownReport};
+use crate::limits::ConnectionLimits;
+use crate::net::{Listening, Net};
 use crate::options::{AcceptRate, Options, Overflow};
 use crate::pipeline::AnyPipeline;
 use crate::reactor::{self, Reactor, ReactorBuilder};
-use crate::stats::Stats;
-use crate::sync::lock;
-use crate::thread_role::{assert_may_wait, may_wait};
 
 /// A server to be: what its connections do, and where it listens.
 ///
@@ -44,7 +41,7 @@ pub struct Server<P = NoPipeline> {
     home: Home,
     options: Options,
     listening: Vec<Box<dyn Listening>>,
-    stop: Arc<Stop>,
+    stop: Stopper,
     pipeline: P,
 }
 
@@ -79,7 +76,7 @@ impl Server {
             home,
             options: Options::default(),
             listening: Vec::new(),
-            stop: Arc::default(),
+            stop: Stopper::new(),
             pipeline: NoPipeline,
         }
     }
@@ -148,7 +145,7 @@ impl<P> Server<P> {
     /// ```
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.stop))
+        self.stop.clone()
     }
 }
 
@@ -271,7 +268,7 @@ impl<P> Server<P> {
     }
 
     /// Connections of one IP address at a time; not bounded unless set. More are reset as they are accepted,
-    /// before a pipeline is made, and counted as [`refused`](Stats::refused).
+    /// before a pipeline is made, and counted as [`refused`](crate::Stats::refused).
     ///
     /// IPv4 mapped into IPv6 is IPv4; Unix sockets have no address and pass. Many users may share an address
     /// (NAT). Cost: a lock and a look into a hash map at each start and end of a connection; nothing a message.
@@ -369,7 +366,8 @@ impl Server<HasPipeline> {
     }
 
     /// Starts serving, and returns once a [`Stopper`] has said so and the server has shut down, within
-    /// [`SHUTDOWN_TIMEOUT`]. Without a stopper it serves for as long as the process lives.
+    /// [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT). Without a stopper it serves for as long as the process
+    /// lives.
     ///
     /// For small programs. One that asks the running server anything, or wants its report, calls
     /// [`start`](Self::start).
@@ -402,178 +400,5 @@ impl<P> fmt::Debug for Server<P> {
 impl fmt::Debug for HasPipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HasPipeline")
-    }
-}
-
-#[derive(Default)]
-struct Stop {
-    stopped: Mutex<bool>,
-    changed: Condvar,
-}
-
-/// A server at work. Dropped without a shutdown, it closes everything at once; a drop in a callback, on a
-/// thread of the crate, does not wait for that.
-///
-/// ```
-/// use std::time::Duration;
-/// use netwheel::{Pipeline, Server};
-///
-/// # fn main() -> Result<(), netwheel::Error> {
-/// let server = Server::new()
-///     .workers(1)
-///     .pipeline(|_peer| Pipeline::raw().handle(|cx, bytes| cx.write(bytes)))
-///     .listen("127.0.0.1:0")?
-///     .start()?;
-/// let stopper = server.stopper(); // for another thread, such as one that waits for signals
-/// println!("listening on {}", server.address());
-/// stopper.stop();
-/// let report = server.wait();
-/// assert_eq!((report.drained, report.aborted), (0, 0));
-/// # Ok(())
-/// # }
-/// ```
-pub struct RunningServer {
-    net: Net,
-    reactor: Option<Reactor>,
-    service: Arc<Service>,
-    places: Vec<Place>,
-    stop: Arc<Stop>,
-}
-
-impl RunningServer {
-    /// Where it listens, with the real ports, in the order in which they were asked for.
-    #[must_use]
-    pub fn places(&self) -> &[Place] {
-        &self.places
-    }
-
-    /// The first internet address it listens on.
-    ///
-    /// # Panics
-    ///
-    /// When it listens on Unix sockets only.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.places
-            .iter()
-            .find_map(Place::inet)
-            .expect("the server listens on no internet address")
-    }
-
-    /// Connections that are open at this moment.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.service.active()
-    }
-
-    /// What its network has counted: with a reactor of its own, the server alone.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        self.net.stats()
-    }
-
-    /// What the workers of its network measure.
-    #[must_use]
-    pub fn metrics(&self) -> Metrics {
-        self.net.metrics()
-    }
-
-    /// The connections that live on its network, see [`Reactor::connections`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn list_connections(&self, timeout: Duration) -> Result<Vec<ConnectionInfo>, Error> {
-        self.net.connections(timeout)
-    }
-
-    /// The network it is on, for clients beside it.
-    #[must_use]
-    pub fn net(&self) -> &Net {
-        &self.net
-    }
-
-    /// What ends [`wait`](Self::wait), from any thread; the same as the server's before its start.
-    #[must_use]
-    pub fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.stop))
-    }
-
-    /// Serves until a [`Stopper`] says so, then shuts down within [`SHUTDOWN_TIMEOUT`].
-    ///
-    /// Without a stopper it never returns. Threads: any but the crate's own, which it would block.
-    ///
-    /// # Panics
-    ///
-    /// On an I/O thread of the crate.
-    pub fn wait(self) -> ShutdownReport {
-        assert_may_wait("wait for a server");
-        let stopped = lock(&self.stop.stopped);
-        let stopped = self
-            .stop
-            .changed
-            .wait_while(stopped, |stopped| !*stopped)
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(stopped);
-        self.shutdown(SHUTDOWN_TIMEOUT)
-    }
-
-    /// Shuts down: closes the listeners, tells the handlers, answers what was read, flushes, and cuts
-    /// off what is left after `timeout`. With a reactor of its own, its threads have ended on return.
-    ///
-    /// A connection that was answered and flushed counts as drained, also where its peer's FIN had not
-    /// come by then. Threads: any but the crate's own, which it would block: a callback stops its
-    /// server by a [`Stopper`], or drops it.
-    ///
-    /// # Panics
-    ///
-    /// On an I/O thread of the crate, which would wait for itself.
-    pub fn shutdown(mut self, timeout: Duration) -> ShutdownReport {
-        assert_may_wait("shut a server down");
-        match self.reactor.take() {
-            Some(reactor) => reactor.shutdown(timeout),
-            None => self.net.network().end(&self.service, timeout),
-        }
-    }
-}
-
-impl Drop for RunningServer {
-    fn drop(&mut self) {
-        if self.reactor.is_some() || self.service.is_ending() {
-            return;
-        }
-        if may_wait() {
-            self.net.network().end(&self.service, Duration::ZERO);
-        } else {
-            // Dropped by a callback, perhaps one of its own.
-            self.net.network().cut_off(&self.service);
-        }
-    }
-}
-
-impl fmt::Debug for RunningServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningServer")
-            .field("places", &self.places)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Ends a server that [runs](Server::run) or [waits](RunningServer::wait), from any thread.
-#[derive(Clone)]
-pub struct Stopper(Arc<Stop>);
-
-impl Stopper {
-    /// Tells the server to shut down; returns at once. A second call does nothing; one before the start
-    /// ends the server as soon as it runs.
-    pub fn stop(&self) {
-        *lock(&self.0.stopped) = true;
-        self.0.changed.notify_all();
-    }
-}
-
-impl fmt::Debug for Stopper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stopper")
     }
 }

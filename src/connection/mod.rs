@@ -20,9 +20,14 @@ mod broadcast;
 mod deadlines;
 mod filtered;
 mod holding;
+mod input;
+mod output;
 mod quota;
 mod sending;
 mod service;
+mod upgrade;
+
+pub(crate) use service::{Factory, Listens, Service};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +35,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use log::error;
 
+use self::filtered::Filters;
 use crate::address::Peer;
-use crate::buffer::Output;
 use crate::clock::Instant;
 use crate::error::{CloseReason, Result};
 use crate::id::ConnectionId;
@@ -40,10 +45,7 @@ use crate::options::Options;
 use crate::panics::{Panicked, contain};
 use crate::pipeline::{AnyPipeline, Closing, Due, Event, Link, Pause, State, Turn, Way};
 use crate::planted::{Bug, is_planted};
-
 use crate::whereabouts::Label;
-use filtered::Filters;
-pub(crate) use service::{Factory, Listens, Service};
 
 /// What is to become of a connection, after whatever was done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,40 +105,6 @@ impl Connection {
         self.state.set_peer(peer);
     }
 
-    /// Bytes to be written; tell [`flushed`](Self::flushed) how it went.
-    ///
-    /// # Panics
-    ///
-    /// When filters have not seen all of it, see [`seal`](Self::seal): nothing may leave in the clear.
-    pub(crate) fn output(&mut self) -> &mut Output {
-        if let Some(filters) = &self.filters {
-            filters.assert_sealed(&self.state.output);
-        }
-        &mut self.state.output
-    }
-
-    #[inline]
-    pub(crate) fn output_ref(&self) -> &Output {
-        &self.state.output
-    }
-
-    #[inline]
-    pub(crate) fn has_output(&self) -> bool {
-        self.state.has_output()
-    }
-
-    /// Whether there is output that may leave now.
-    #[inline]
-    pub(crate) fn wants_write(&self) -> bool {
-        self.has_output() && !self.state.output_held
-    }
-
-    /// Whether output waits for its rate.
-    #[inline]
-    pub(crate) fn holds_output(&self) -> bool {
-        self.state.output_held
-    }
-
     /// Bytes that may be read or written in one piece.
     pub(crate) fn piece(&self, way: Way) -> usize {
         self.state.piece(way)
@@ -146,32 +114,6 @@ impl Connection {
     #[inline]
     pub(crate) fn has_rare(&self) -> bool {
         self.state.rare_ref().is_some()
-    }
-
-    /// So many bytes that the socket has taken pay to the valve.
-    pub(crate) fn pay_written(&mut self, turn: &Turn, count: usize) {
-        self.state.pay(Way::Out, turn, count);
-    }
-
-    /// Whether a callback has asked for a flush at once.
-    #[inline]
-    pub(crate) fn asks_for_flush(&self) -> bool {
-        self.state.flush_now && !matches!(self.state.closing, Closing::Now(_))
-    }
-
-    /// Whether what is queued should leave before the rest of the turn; a callback that asked for it has
-    /// been heard then.
-    #[inline]
-    pub(crate) fn take_flush_request(&mut self) -> bool {
-        std::mem::take(&mut self.state.flush_now)
-            || self.state.queued() > self.state.options.limits.high_water_bytes
-    }
-
-    /// Whether output is above the high water mark and nobody has been told yet.
-    #[inline]
-    pub(crate) fn is_overfull(&self) -> bool {
-        !self.state.above_high_water
-            && self.state.queued() > self.state.options.limits.high_water_bytes
     }
 
     /// Whether the socket is to be read.
@@ -299,85 +241,6 @@ impl Connection {
         self.progress(turn);
     }
 
-    /// Bytes have arrived; what is not decoded stays here.
-    pub(crate) fn ingest(&mut self, turn: &mut Turn, arrived: &mut BytesMut) {
-        self.state.note_read(turn, arrived.len());
-        if self.filters.is_some() {
-            return self.ingest_filtered(turn, arrived);
-        }
-        self.ingest_plain(turn, arrived);
-    }
-
-    fn ingest_plain(&mut self, turn: &mut Turn, arrived: &mut BytesMut) {
-        if !self.input.is_empty() {
-            self.input.extend_from_slice(arrived);
-            arrived.clear();
-            return self.decode(turn);
-        }
-        let before = arrived.len();
-        self.run(turn, |link, state, turn| {
-            link.ingest(state, turn, arrived, false)
-        });
-        self.note_frame(turn, arrived.len(), before);
-        if !arrived.is_empty() && self.state.accepts_output() && !self.state.garbled {
-            // Copied, so that the worker's buffer is not pinned while the rest is on its way.
-            self.input = turn.spare.take_input();
-            self.input.extend_from_slice(arrived);
-        }
-        self.progress(turn);
-    }
-
-    /// Decodes what has arrived before, after a pause or with more bytes behind it.
-    pub(crate) fn decode(&mut self, turn: &mut Turn) {
-        self.decode_input(turn);
-        self.progress(turn);
-    }
-
-    fn decode_input(&mut self, turn: &mut Turn) {
-        if !self.state.opened {
-            return;
-        }
-        let mut input = std::mem::take(&mut self.input);
-        let (eof, before) = (self.eof, input.len());
-        self.run(turn, |link, state, turn| {
-            link.ingest(state, turn, &mut input, eof)
-        });
-        self.note_frame(turn, input.len(), before);
-        if !input.is_empty() && !self.state.garbled {
-            self.input = input;
-        } else if input.capacity() > 0 {
-            turn.spare.give_input(input);
-        }
-    }
-
-    /// Notes whether what is left of what arrived is the beginning of a frame, and since when it is there.
-    #[inline]
-    fn note_frame(&mut self, turn: &Turn, left: usize, before: usize) {
-        if left == 0 || !self.state.decoded {
-            self.state.pulse.note_whole();
-        } else {
-            self.state.pulse.note_mid_frame(turn.stamp, left < before);
-            self.watch_frame(turn);
-        }
-    }
-
-    /// The peer has sent its FIN: nothing more will arrive.
-    pub(crate) fn ingest_eof(&mut self, turn: &mut Turn) {
-        if self.filters.is_some() && !self.filters_allow_eof(0) {
-            return self.decode(turn);
-        }
-        self.end_input(turn);
-    }
-
-    fn end_input(&mut self, turn: &mut Turn) {
-        self.eof = true;
-        if self.state.options.half_open {
-            self.owes_read_closed = true;
-            return self.decode(turn);
-        }
-        self.end(turn, CloseReason::PeerClosed);
-    }
-
     /// Answers what was read, then flushes, then closes; for a shutdown and for the peer's FIN.
     fn end(&mut self, turn: &mut Turn, reason: CloseReason) {
         self.state.close(Closing::AfterAnswers(reason));
@@ -431,76 +294,6 @@ impl Connection {
         self.progress(turn);
     }
 
-    /// The socket has taken `count` bytes; `blocked` when it would take no more.
-    pub(crate) fn flushed(&mut self, turn: &mut Turn, count: usize, blocked: bool) {
-        self.blocked = blocked;
-        if count > 0 {
-            self.state.pulse.note_written(turn.stamp);
-        }
-        let plain = self.is_plain();
-        let state = &mut self.state;
-        if let Some(buffer) = state.output.return_buffer() {
-            turn.spare.give(buffer);
-            if plain {
-                return;
-            }
-        }
-        state.complete_flushed(&turn.stats);
-        if !state.has_output() || state.output_held {
-            self.lift_stall();
-        } else if (blocked && !state.stall_armed) || (state.stall_armed && count > 0) {
-            self.arm_stall(turn);
-        }
-        self.tell_output_bytes();
-        self.cross_water_marks(turn);
-        self.progress(turn);
-    }
-
-    /// The valve lets bytes pass again. Where the socket is still full, its deadline was lifted meanwhile.
-    fn let_out(&mut self, turn: &Turn) {
-        self.state.output_held = false;
-        if self.blocked && self.has_output() {
-            self.arm_stall(turn);
-        }
-    }
-
-    /// The socket has taken what was last consumed of the output, and then failed.
-    pub(crate) fn complete_flushed(&mut self, turn: &Turn) {
-        self.state.complete_flushed(&turn.stats);
-    }
-
-    /// Tells of a crossing of the water marks, and pauses or resumes by it.
-    fn cross_water_marks(&mut self, turn: &mut Turn) {
-        if self.is_overfull() {
-            self.state.above_high_water = true;
-            self.watch_reader(turn);
-            if self.state.options.auto_pause {
-                self.state.pause(Pause::OUTPUT);
-            }
-            return self.tell(turn, Event::Unwritable);
-        }
-        let low = self.state.options.limits.low_water_bytes;
-        if self.state.queued() > low {
-            return;
-        }
-        // What handles and a parked lane have goes first; there is room only once all of it is encoded.
-        // A look at the chain and its outbox, which are in nobody's cache, only where something may wait.
-        let may_wait = self.state.held_back || !turn.mailbox.holds_no_messages();
-        if (may_wait && self.holds_back()) || self.state.is_paused_by(Pause::LANE) {
-            self.drain(turn);
-        }
-        // Where one write took a whole burst, nothing was above the mark before or after it.
-        let owed = self.state.above_high_water || self.state.owes_writable.get();
-        if owed && self.state.queued() <= low {
-            if std::mem::take(&mut self.state.above_high_water) {
-                self.state.timers.cancel_reader();
-            }
-            self.state.owes_writable.set(false);
-            self.state.resume(Pause::OUTPUT, turn.stamp);
-            self.tell(turn, Event::Writable);
-        }
-    }
-
     /// Tells stages and handler, unless the connection is past telling.
     fn tell(&mut self, turn: &mut Turn, event: Event) {
         if self.state.accepts_output() && self.state.opened {
@@ -544,46 +337,6 @@ impl Connection {
         }
         if self.filters.is_some() {
             self.take_leave(turn);
-        }
-    }
-
-    fn swap_all(&mut self, turn: &mut Turn) {
-        while let Some(next) = self.state.rare_mut().and_then(|rare| rare.upgrade.take()) {
-            self.swap(turn, next);
-        }
-    }
-
-    fn swap(&mut self, turn: &mut Turn, next: AnyPipeline) {
-        self.run(turn, |link, state, turn| {
-            link.drain(state, turn)?;
-            // What the drain has ended gets no successor, and is told of its close instead.
-            if state.accepts_output() {
-                link.removed(state, turn)?;
-            }
-            Ok(())
-        });
-        if !self.state.accepts_output() {
-            return drop_quietly(next, turn);
-        }
-        self.state.leave_pipeline(turn.stamp);
-        drop_quietly(self.link.replace(next.link), turn);
-        if !next.filters.is_empty() {
-            return self.add_filters(turn, next.filters);
-        }
-        self.run(turn, |link, state, turn| link.open(state, turn));
-        if self.state.accepts_output() {
-            self.decode_input(turn);
-        }
-    }
-
-    fn tell_output_bytes(&mut self) {
-        let len = self.state.queued();
-        if self.state.has_handles
-            && !(self.state.told_empty && len == 0)
-            && let Some(link) = &self.link
-        {
-            self.state.told_empty = len == 0;
-            link.tell_output_bytes(len);
         }
     }
 

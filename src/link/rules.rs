@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::heartbeat::HeartbeatRules;
-use super::outbox::OutboxRules;
+use super::outbox_rules::OutboxRules;
 use crate::error::{Error, ErrorKind};
 use crate::limits::{ACK_DELAY, ACK_MESSAGES, CALL_TIMEOUT, CALLS_MAX, HANDSHAKE_TIMEOUT};
 

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::intake::Intake;
-use super::outbox::{Outbox, OutboxRules, Until};
+use super::outbox::{Outbox, Until};
+use super::outbox_rules::OutboxRules;
 use super::position::Position;
 use crate::clock::Instant;
 use crate::random::Random;

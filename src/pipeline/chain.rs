@@ -8,25 +8,28 @@
 //! through exactly those, at once and without re-entrancy. What cannot be done while a stage is
 //! borrowed (edits, injected messages) waits in the tail and is done after the message.
 
+mod edits;
+mod jobs;
+mod sending;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use log::debug;
 
-use super::context::{Context, Parts};
+use super::context::Context;
 use super::disuse::Disuse;
 use super::handler::Terminal;
 use super::link::{Link, TypedLink};
 use super::stage::{Flow, NEVER_OPENED, Slot};
-use super::state::{Closing, Pause, State};
-use super::tail::{Action, Edit, Outlet, Place, Tail};
+use super::state::{Closing, State};
+use super::tail::{Action, Outlet, Tail};
 use super::timers::OWNER_HANDLER;
 use super::turn::Turn;
 use super::{Event, Stage, TimerKey};
 use crate::codec::Codec;
 use crate::error::{CloseReason, Failure, Result};
-use crate::handle::{CloseRequest, Entry, FROM_HANDLE, JobResult, Outbox};
+use crate::handle::{CloseRequest, Outbox};
 use crate::whereabouts::Label;
 
 /// A pipeline in its final form: everything of one connection whose types are known, in one box.
@@ -218,229 +221,6 @@ impl<C: Codec, T: Terminal<C::In, C::Out>> Chain<C, T> {
     fn behind(&self, key: u32) -> usize {
         let place = self.slots.iter().position(|slot| slot.key == key);
         place.map_or(self.slots.len(), |index| index + 1)
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.name == name)
-    }
-
-    fn edit(
-        &mut self,
-        state: &mut State,
-        turn: &mut Turn,
-        edit: Edit<C::In, C::Out>,
-    ) -> Result<()> {
-        match edit {
-            Edit::Remove { name } => {
-                self.remove(state, turn, name);
-                Ok(())
-            }
-            Edit::Replace { old, name, stage } => match self.remove(state, turn, old) {
-                Some(index) => self.insert(state, turn, index, name, stage),
-                None => Ok(()),
-            },
-            Edit::Add { at, name, stage } => {
-                let index = match self.find(name) {
-                    Some(_) => self.remove(state, turn, name).unwrap_or_default(),
-                    None => self.place(state, at),
-                };
-                self.insert(state, turn, index, name, stage)
-            }
-        }
-    }
-
-    fn place(&self, state: &State, at: Place) -> usize {
-        let missing = |name| {
-            debug!(target: "netwheel::pipeline", "{}: no stage {name} to add next to", state.id);
-        };
-        match at {
-            Place::First => 0,
-            Place::Last => self.slots.len(),
-            Place::Before(name) => self.find(name).unwrap_or_else(|| {
-                missing(name);
-                0
-            }),
-            Place::After(name) => self.find(name).map_or_else(
-                || {
-                    missing(name);
-                    self.slots.len()
-                },
-                |index| index + 1,
-            ),
-        }
-    }
-
-    fn insert(
-        &mut self,
-        state: &mut State,
-        turn: &mut Turn,
-        index: usize,
-        name: &'static str,
-        stage: Box<dyn Stage<C::In, C::Out>>,
-    ) -> Result<()> {
-        self.slots.insert(
-            index,
-            Slot {
-                name,
-                key: state.new_owner(),
-                label: turn.stats.whereabouts.label_of(name),
-                stage,
-            },
-        );
-        self.at_stage(index, state, turn, |stage, cx| stage.on_open(cx))
-    }
-
-    fn remove(&mut self, state: &mut State, turn: &mut Turn, name: &str) -> Option<usize> {
-        let Some(index) = self.find(name) else {
-            debug!(target: "netwheel::pipeline", "{}: no stage {name} to take out", state.id);
-            return None;
-        };
-        self.at_stage(index, state, turn, |stage, cx| stage.on_removed(cx));
-        let slot = self.slots.remove(index);
-        state.leave_stage(slot.key, turn.stamp);
-        self.tail.orphan_jobs(slot.key);
-        Some(index)
-    }
-
-    /// Sends a message of a handle, or one that had to wait behind those, from its place outward.
-    fn send_entry(
-        &mut self,
-        state: &mut State,
-        turn: &mut Turn,
-        entry: Entry<C::Out>,
-    ) -> Result<()> {
-        let place = match entry.from {
-            FROM_HANDLE | OWNER_HANDLER => None,
-            key => self.slots.iter().position(|slot| slot.key == key),
-        };
-        let mut cx = Context {
-            outer: match place {
-                Some(index) => &mut self.slots[..index],
-                None => &mut self.slots[..],
-            },
-            encoder: &mut self.codec,
-            tail: &mut self.tail,
-            state,
-            turn,
-            owner: entry.from,
-        };
-        #[cfg(netwheel_planted)]
-        let (twice, start) = (entry.twice, cx.state.sink().len());
-        let sent = cx.send_outward(Parts {
-            out: entry.out,
-            done: entry.done,
-            file: entry.file,
-        });
-        #[cfg(netwheel_planted)]
-        if twice {
-            cx.state.sink().repeat_from(start);
-        }
-        sent
-    }
-
-    /// Encodes what handles have sent, until the output is above `output_max`.
-    fn drain_outbox(
-        &mut self,
-        state: &mut State,
-        turn: &mut Turn,
-        output_max: usize,
-    ) -> Result<()> {
-        let outcome = self.send_entries(state, turn, output_max);
-        match &outcome {
-            // Those behind a message that could not be sent go with it: the connection ends, and would
-            // wait for them for ever.
-            Err(failure) => self.discard_batch(turn, failure.reason()),
-            Ok(()) => self.count_out(turn),
-        }
-        outcome
-    }
-
-    fn count_out(&mut self, turn: &Turn) {
-        if let Some(outlet) = &mut self.tail.outlet {
-            outlet.count_out(&turn.mailbox);
-        }
-    }
-
-    fn send_entries(
-        &mut self,
-        state: &mut State,
-        turn: &mut Turn,
-        output_max: usize,
-    ) -> Result<()> {
-        state.held_back = false;
-        while state.queued() <= output_max {
-            let Some(outlet) = &mut self.tail.outlet else {
-                return Ok(());
-            };
-            if outlet.is_ahead_of(turn.fanned_out) {
-                // Broadcasts from before it come first; the worker gets to them at its next turn.
-                outlet.outbox.announce();
-                return Ok(());
-            }
-            let Some(entry) = outlet.next() else {
-                if let Some(CloseRequest::AfterFlush(reason)) = outlet.close.take() {
-                    state.close(Closing::AfterFlush(reason));
-                }
-                return Ok(());
-            };
-            self.send_entry(state, turn, entry)?;
-            self.settle(state, turn)?;
-        }
-        state.held_back = true;
-        Ok(())
-    }
-
-    /// Answers what was taken out of the outbox and is not encoded as not sent.
-    fn discard_batch(&mut self, turn: &Turn, reason: CloseReason) {
-        let Some(outlet) = &mut self.tail.outlet else {
-            return;
-        };
-        while let Some(entry) = outlet.next() {
-            if entry.done.is_some_and(|done| !done.complete(Err(reason))) {
-                turn.stats.panics.add(1);
-            }
-        }
-        outlet.count_out(&turn.mailbox);
-    }
-
-    fn finish_job(&mut self, state: &mut State, turn: &mut Turn, result: JobResult) -> Result<()> {
-        let Some(deferred) = self.tail.deferred_mut() else {
-            return Ok(());
-        };
-        let job = deferred.jobs.remove(result.job);
-        let Some(value) = result.value else {
-            return Err(Failure::with(
-                CloseReason::Panic,
-                "a job of the pool panicked",
-            ));
-        };
-        let Some(done) = job.done else {
-            turn.stats.stale_events.add(1);
-            return Ok(());
-        };
-        match self.slots.iter().position(|slot| slot.key == job.owner) {
-            Some(index) => self.at_stage(index, state, turn, |_, cx| done(cx, value))?,
-            None => self.at_terminal(state, turn, |_, cx| done(cx, value))?,
-        }
-        self.settle(state, turn)
-    }
-
-    /// Leaves the pools' room to others: nothing more is begun.
-    fn give_up(&mut self, state: &mut State, turn: &mut Turn) {
-        if let Some(deferred) = self.tail.deferred_mut() {
-            deferred.backlogs.clear();
-        }
-        self.at_terminal(state, turn, |terminal, _| terminal.give_up());
-    }
-
-    /// Tries jobs again that found their pool full.
-    fn retry_jobs(&mut self, state: &mut State, turn: &Turn) {
-        let Some(deferred) = self.tail.deferred_mut() else {
-            return;
-        };
-        if deferred.retry_jobs() {
-            state.resume(Pause::JOBS, turn.stamp);
-        }
     }
 }
 

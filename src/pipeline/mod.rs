@@ -20,6 +20,7 @@ mod filter;
 mod handler;
 mod lane;
 mod link;
+mod offload;
 mod parcels;
 mod pulse;
 mod silence;

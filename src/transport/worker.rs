@@ -8,38 +8,38 @@
 //! has output is flushed once, at the end; earlier only above the high water mark or when asked. Its
 //! budgets are those of the whole turn, however often it is served in it.
 
+mod arrivals;
+mod ending;
 mod evict;
 mod fan_out;
 mod inspect;
 mod pressure;
+mod wait;
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, error, info, trace};
+use log::info;
 
 use self::fan_out::Fan;
 use self::inspect::Inspection;
 use self::pressure::Pressure;
-use super::driver::{Arrival, Driver, Readiness};
+use super::driver::{Driver, Readiness};
 use super::endpoints::{Endpoints, Ground};
-use super::entry::{Entry, Io, Phase, bytes_u32};
-use crate::address::Peer;
+use super::entry::{Entry, Io, Phase};
 use crate::buffer::Inbox;
 use crate::clock::Instant;
-use crate::connection::{Connection, Fate, Service};
+use crate::connection::Fate;
 use crate::error::CloseReason;
-use crate::id::{ConnectionId, Key};
-use crate::limits::{ACCEPT_BATCH, WorkerLimits};
+use crate::id::Key;
+use crate::limits::WorkerLimits;
 use crate::mailbox::{Command, Mailbox};
 use crate::pipeline::Turn;
 use crate::planted::{Bug, is_planted};
 use crate::slots::Slots;
 use crate::stats::WorkerStats;
 use crate::wheel::Wheel;
-use crate::whereabouts::Label;
 
 /// What a worker is made from, inside its own thread: pipelines never leave it.
 pub(crate) struct WorkerSeed {
@@ -153,21 +153,6 @@ impl<D: Driver> Worker<D> {
         self.end_turn(left_over || fired);
     }
 
-    /// Counts a wait that could sleep, and how much later than it was to end it did.
-    fn note_wait(&self, slept: bool, due: Option<Instant>) {
-        if !slept {
-            return;
-        }
-        let stats = &self.turn.stats;
-        stats.sleeps.add(1);
-        if let Some(due) = due
-            && self.turn.now >= due
-            && self.events.is_empty()
-        {
-            stats.poll_delays.record(due, self.turn.now);
-        }
-    }
-
     /// Counts the turn; `busy` when it had something to do besides what came from outside.
     fn end_turn(&mut self, busy: bool) {
         self.ended = self.turn.clock.now();
@@ -179,58 +164,6 @@ impl<D: Driver> Worker<D> {
         stats.timers_live.set(self.wheel.len() as u64);
         stats.buffers_spare.set(self.turn.spare.len() as u64);
         stats.whereabouts.end_turn();
-    }
-
-    /// Whether something waits for the next turn that no event will tell of.
-    fn has_left_over(&self) -> bool {
-        self.more_arrivals
-            || self.turn.has_broadcasts()
-            || !self.ready.is_empty()
-            || !self.dirty.is_empty()
-            || !self.commands.is_empty()
-            || self.endpoints.is_busy()
-            || self.inspection.is_busy()
-    }
-
-    /// How long the next wait may take.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.timeout_at(self.driver.clock().now())
-    }
-
-    fn timeout_at(&self, now: Instant) -> Option<Duration> {
-        if self.has_left_over() {
-            return Some(Duration::ZERO);
-        }
-        if !self.limits.busy_poll.is_zero()
-            && self.turn.now.since(self.last_event) < self.limits.busy_poll
-        {
-            return Some(Duration::ZERO);
-        }
-        let timer = self.wheel.next_expiry().map(|at| at.since(now));
-        let look = self.pressure.timeout(self.limits.worker_bytes_max, now);
-        timer.into_iter().chain(look).min()
-    }
-
-    /// Waits for events; answers whether it could sleep.
-    fn wait(&mut self, timeout: Option<Duration>) -> bool {
-        let sleeps = timeout.is_none_or(|timeout| !timeout.is_zero());
-        let sleeps = sleeps && self.turn.mailbox.may_sleep();
-        let timeout = if sleeps {
-            timeout
-        } else {
-            Some(Duration::ZERO)
-        };
-        let outcome = self.driver.wait(timeout, &mut self.events);
-        if sleeps {
-            self.turn.mailbox.awake();
-        }
-        match outcome {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                error!(target: "netwheel::worker", "worker {}: poll: {error}", self.index);
-            }
-            _ => {}
-        }
-        sleeps
     }
 
     fn serve_events(&mut self) {
@@ -306,37 +239,6 @@ impl<D: Driver> Worker<D> {
         (&mut self.endpoints, ground)
     }
 
-    fn finish_connect(&mut self, key: Key) {
-        let Some((entry, io)) = self.entry(key) else {
-            return;
-        };
-        match io.driver.finish_connect(&mut entry.stream) {
-            Ok(None) => {}
-            Ok(Some(peer)) => {
-                entry.phase = Phase::Open;
-                let timer = entry.timer.take();
-                io.turn.stats.connected.add(1);
-                entry.connection.set_peer(peer);
-                entry.connection.open(io.turn);
-                if let Some((timer, _)) = timer {
-                    self.wheel.cancel(timer);
-                }
-                // Data may have come with the same edge as the end of the handshake.
-                let Some((entry, mut io)) = self.entry(key) else {
-                    return;
-                };
-                entry.note_readable(false);
-                entry.serve(&mut io);
-                self.settle(key);
-            }
-            Err(error) => {
-                info!(target: "netwheel::connection", "connect to {}: {error}",
-                    entry.connection.peer().address);
-                self.close(key, CloseReason::of_io(&error));
-            }
-        }
-    }
-
     fn serve_ready(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else {
@@ -403,119 +305,6 @@ impl<D: Driver> Worker<D> {
         if let Some(tenant) = self.slots.tenant(stale) {
             self.close(tenant, CloseReason::Local);
         }
-    }
-
-    /// Ends the connections of services that were told to end.
-    fn end_services(&mut self) {
-        let (endpoints, mut ground) = self.endpoints();
-        endpoints.end_services(&mut ground);
-        for key in self.keys() {
-            let Some((entry, io)) = self.entry(key) else {
-                continue;
-            };
-            if entry.service.is_aborting() {
-                match entry.phase {
-                    Phase::Lingering(_) => self.free(key),
-                    _ => self.close(key, CloseReason::Shutdown),
-                }
-            } else if entry.service.is_ending() {
-                match entry.phase {
-                    Phase::Connecting => self.close(key, CloseReason::Shutdown),
-                    Phase::Lingering(_) => {}
-                    Phase::Open => {
-                        entry.connection.handle_shutdown(io.turn);
-                        self.settle(key);
-                    }
-                }
-            }
-        }
-    }
-
-    fn take_arrivals(&mut self) {
-        self.more_arrivals = true;
-        for _ in 0..ACCEPT_BATCH {
-            let Some(arrival) = self.driver.arrival() else {
-                self.more_arrivals = false;
-                return;
-            };
-            self.last_event = self.turn.now;
-            self.take_in(arrival);
-        }
-    }
-
-    fn take_endpoints(&mut self) {
-        while let Some(arrival) = self.driver.endpoint_arrival() {
-            self.last_event = self.turn.now;
-            let (endpoints, mut ground) = self.endpoints();
-            endpoints.take_in(&mut ground, arrival);
-        }
-    }
-
-    /// Makes a connection of a new socket.
-    fn take_in(&mut self, arrival: Arrival<D::Stream>) {
-        let Arrival {
-            mut stream,
-            peer,
-            service,
-            connect_timeout,
-            evicts,
-        } = arrival;
-        // Asked first, so that no pipeline is made in vain. Who is told to end from here on is told once more
-        // of its new connection, by `Command::Shutdown`.
-        if service.is_ending() {
-            return self.turn_away(stream, &peer, &service);
-        }
-        if evicts && !self.evict_idle(&service) {
-            self.turn.stats.refused.add(1);
-            self.driver.refuse(stream);
-            return self.leave(&peer, &service);
-        }
-        let whereabouts = &self.turn.stats.whereabouts;
-        whereabouts.enter_for(peer.address, Label::FACTORY);
-        let made = service.make(&peer);
-        whereabouts.leave();
-        let Ok(pipeline) = made else {
-            error!(target: "netwheel::worker", "{}: the pipeline's factory panicked", peer.address);
-            self.turn.stats.panics.add(1);
-            return self.turn_away(stream, &peer, &service);
-        };
-        let connecting = connect_timeout.is_some();
-        let (worker, driver) = (self.index, &mut self.driver);
-        let mut registered = Ok(());
-        let key = self.slots.insert_with(|key| {
-            registered = driver.register(&mut stream, key, connecting);
-            let id = ConnectionId::new(worker, key);
-            let options = Arc::clone(&service.options);
-            let connection = Connection::new(id, peer, options, pipeline);
-            Entry::new(stream, connection, Arc::clone(&service), connecting)
-        });
-        if !connecting {
-            self.turn.stats.accepted.add(1);
-        }
-        let Some((entry, io)) = self.entry(key) else {
-            return;
-        };
-        entry.connection.attach(io.turn);
-        if let Err(error) = registered {
-            error!(target: "netwheel::worker", "{}: register: {error}", peer.address);
-            return self.close(key, CloseReason::of_io(&error));
-        }
-        trace!(target: "netwheel::connection", "{} {}: taken in", entry.connection.id(), peer.address);
-        match connect_timeout {
-            Some(timeout) => self.arm(key, self.turn.clock.now() + timeout),
-            None => entry.connection.open(io.turn),
-        }
-        self.settle(key);
-    }
-
-    fn turn_away(&mut self, stream: D::Stream, peer: &Peer, service: &Service) {
-        self.driver.close(stream);
-        self.leave(peer, service);
-    }
-
-    fn leave(&self, peer: &Peer, service: &Service) {
-        service.leave(peer);
-        self.turn.stats.connections.leave();
     }
 
     /// Fires the timers that are due; answers whether there was anything to do.
@@ -617,84 +406,8 @@ impl<D: Driver> Worker<D> {
         entry.timer = Some((timer, at));
     }
 
-    /// Everything has left: waits for the peer's FIN, if it has not come, before the socket goes.
-    fn finish(&mut self, key: Key, reason: CloseReason) {
-        let Some((entry, mut io)) = self.entry(key) else {
-            return;
-        };
-        let linger = entry.service.limits().linger_timeout;
-        if entry.connection.is_eof() || linger.is_zero() {
-            return self.close(key, reason);
-        }
-        if io.driver.shutdown_write(&mut entry.stream).is_err() {
-            return self.close(key, reason);
-        }
-        entry.phase = Phase::Lingering(bytes_u32(entry.service.limits().linger_bytes_max));
-        entry.service.begin_linger();
-        entry.close_reason = reason;
-        // What stopped reading early may have left bytes that no event will tell of again.
-        entry.note_readable(false);
-        entry.connection.close(io.turn, reason);
-        if entry.linger(&mut io) {
-            self.arm(key, self.turn.clock.now() + linger);
-        } else {
-            self.free(key);
-        }
-    }
-
-    /// Tells the handler, and frees the slot.
-    fn close(&mut self, key: Key, reason: CloseReason) {
-        let Some((entry, io)) = self.entry(key) else {
-            return;
-        };
-        entry.close_reason = reason;
-        entry.connection.close(io.turn, reason);
-        self.free(key);
-    }
-
-    /// Frees the slot of a connection whose handler has been told.
-    fn free(&mut self, key: Key) {
-        let Some(entry) = self.slots.remove(key) else {
-            return;
-        };
-        if let Some((timer, _)) = entry.timer {
-            self.wheel.cancel(timer);
-        }
-        self.pressure.note_freed(entry.held);
-        let (reason, stats) = (entry.close_reason, &self.turn.stats);
-        debug!(target: "netwheel::connection", "{} {}: closed: {reason}",
-            entry.connection.id(), entry.connection.peer().address);
-        // A connect that failed was never open, so it is not counted as closed.
-        if entry.accepted || entry.phase != Phase::Connecting {
-            stats.closes[reason as usize].add(1);
-        }
-        self.driver.close(entry.stream);
-        self.leave(&entry.connection.peer(), &entry.service);
-        if matches!(entry.phase, Phase::Lingering(_)) {
-            entry.service.end_linger();
-        }
-    }
-
     /// The connections of this moment; the slots may change while they are gone through.
     fn keys(&self) -> Vec<Key> {
         self.slots.keys().collect()
-    }
-
-    /// Closes every connection at once.
-    pub(crate) fn close_all(&mut self) {
-        self.turn.board.close();
-        self.end_inspections();
-        while let Some(arrival) = self.driver.arrival() {
-            self.turn_away(arrival.stream, &arrival.peer, &arrival.service);
-        }
-        let (endpoints, mut ground) = self.endpoints();
-        endpoints.close_all(&mut ground);
-        for key in self.keys() {
-            match self.slots.get_mut(key).map(|entry| entry.phase) {
-                Some(Phase::Lingering(_)) => self.free(key),
-                Some(_) => self.close(key, CloseReason::Shutdown),
-                None => {}
-            }
-        }
     }
 }
