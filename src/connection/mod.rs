@@ -18,12 +18,12 @@
 
 mod broadcast;
 mod deadlines;
+mod files;
 mod filtered;
 mod holding;
 mod input;
 mod output;
 mod quota;
-mod sending;
 mod service;
 mod upgrade;
 
