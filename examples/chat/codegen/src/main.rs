@@ -16,6 +16,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     prost_build::Config::new()
         .out_dir(&out)
         .compile_fds(descriptors)?;
-    fs::rename(out.join("netwheel.chat.rs"), out.join("schema.rs"))?;
+    let code = fs::read_to_string(out.join("netwheel.chat.rs"))?;
+    fs::remove_file(out.join("netwheel.chat.rs"))?;
+    let sum = sum(&fs::read(proto.join("chat.proto"))?);
+    let head = format!("// Of a chat.proto with the sum {sum:016x}, which a test compares.\n");
+    fs::write(out.join("schema.rs"), head + &code)?;
     Ok(())
+}
+
+/// FNV-1a, of 64 bits.
+fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

@@ -154,3 +154,23 @@ impl fmt::Debug for Packet {
         write!(f, "Packet({} bytes)", self.0.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// FNV-1a, of 64 bits.
+    fn sum(bytes: &[u8]) -> u64 {
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        })
+    }
+
+    #[test]
+    fn the_code_is_made_from_the_schema_as_it_stands() {
+        let sum = sum(include_bytes!("../../proto/chat.proto"));
+        let code = include_str!("schema.rs");
+        assert!(
+            code.contains(&format!("sum {sum:016x},")),
+            "proto/chat.proto has changed: run codegen, see codegen/src/main.rs"
+        );
+    }
+}
