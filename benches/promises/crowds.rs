@@ -174,6 +174,8 @@ fn soak(scale: Scale) -> Ran {
         count += 1;
     }
     let (since, before) = from.ok_or("too short")?;
+    // One that still waits to be accepted is not active, and will be.
+    server.wait_for("accepted", |accepted| accepted >= u64::from(count))?;
     server.wait_for("active", |count| count == 0)?;
     let grown = server.resident_bytes()? as f64 - before as f64;
     // A few seconds cannot tell a slope: there, what was gained must be less than a minute's.

@@ -82,9 +82,11 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
 
 /// Tells where it listens, and answers the parent until it is told to end.
 fn run(server: RunningServer, drain: Duration) -> ExitCode {
+    // First, so that whoever is told finds all descriptors open, and may send a signal.
+    let orders = orders();
     tell(server.address());
     tell(process::id());
-    for order in orders() {
+    for order in orders {
         match order {
             Order::Tell(name) => tell(figure(&server, &name)),
             Order::Stop => {
