@@ -10,18 +10,19 @@ use netwheel::Clock;
 use crate::peer::{Peer, WINDOWS};
 use crate::{Everybody, options, serve_with};
 
-/// The slowest of a hundred echoes, by percentile 99: the second slowest.
-fn slow_echo(peer: &mut Peer) -> Duration {
+/// The times of a hundred echoes.
+fn echoes(peer: &mut Peer, times: &mut Vec<Duration>) {
     let clock = Clock::system();
-    let mut times: Vec<_> = (0..100)
-        .map(|_| {
-            let start = clock.now();
-            peer.hears_nothing();
-            clock.now().since(start)
-        })
-        .collect();
+    for _ in 0..100 {
+        let start = clock.now();
+        peer.hears_nothing();
+        times.push(clock.now().since(start));
+    }
+}
+
+fn p99(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
-    times[98]
+    times[times.len() * 99 / 100]
 }
 
 #[test]
@@ -37,7 +38,8 @@ fn logins_that_take_long_do_not_hold_up_who_is_logged_in() {
     let server = serve_with(options, users, Arc::new(MemoryStore::default()));
     let server = Arc::new(server);
     let mut peer = Peer::log_in(&server, "u1", WINDOWS);
-    let control = slow_echo(&mut peer);
+    let mut alone = Vec::new();
+    echoes(&mut peer, &mut alone);
     let others = Arc::clone(&server);
     let crowd = thread::spawn(move || {
         let mut crowd: Vec<_> = (0..LOGINS).map(|_| Peer::connect(&others)).collect();
@@ -50,12 +52,13 @@ fn logins_that_take_long_do_not_hold_up_who_is_logged_in() {
         });
         codes.filter(|code| *code == 0).count()
     });
-    let mut slowest = Duration::ZERO;
+    let mut beside = Vec::new();
     while !crowd.is_finished() {
-        slowest = slowest.max(slow_echo(&mut peer));
+        echoes(&mut peer, &mut beside);
     }
     assert_eq!(crowd.join().expect("no panic"), LOGINS);
-    // A check on an I/O thread would cost its whole 100 ms.
-    let bound = Duration::from_millis(50).max(control * 20);
-    assert!(slowest < bound, "{slowest:?} instead of {control:?}");
+    let (control, beside) = (p99(&mut alone), p99(&mut beside));
+    // A check on an I/O thread would cost its whole 100 ms; a slow machine is slow without the crowd, too.
+    let bound = Duration::from_millis(10).max(control * 20);
+    assert!(beside < bound, "{beside:?} instead of {control:?}");
 }
