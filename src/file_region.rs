@@ -90,10 +90,12 @@ impl FileRegion {
         self.total
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
+    #[cfg(target_os = "linux")]
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }

@@ -224,6 +224,7 @@ impl Load {
     const fn messages(self) -> usize {
         match (self.bytes, self.depth) {
             (64, 2..) => 100_000,
+            (_, 1) => 5_000,
             _ => 10_000,
         }
     }

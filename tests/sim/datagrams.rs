@@ -62,7 +62,7 @@ impl DatagramHandler for Patient {
 #[test]
 fn whoever_asks_again_is_answered_in_any_world() {
     const QUESTIONS: u32 = 40;
-    Runs::seeds(0..500).run(|world| {
+    Runs::seeds(0..250).run(|world| {
         let server = doubling_server(world);
         let answers = Shared::default();
         let kept = Shared::clone(&answers);

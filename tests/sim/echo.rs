@@ -111,5 +111,5 @@ fn shaped_echo(world: &World) {
 
 #[test]
 fn a_shaped_echo_loses_nothing_and_ends_in_silence() {
-    Runs::seeds(0..200).run(shaped_echo);
+    Runs::seeds(0..100).run(shaped_echo);
 }
