@@ -5,7 +5,7 @@ use std::io;
 
 use super::keys::{
     LAST, cursor_of, entry, history_of, inbox_of, nth_of, numbered, repeats_count_of, repeats_of,
-    value_of,
+    span, value_of,
 };
 use super::{Kept, Said, conversation, is_room, number};
 use crate::limits::{HISTORY_MESSAGES_MAX, INBOX_MESSAGES_MAX, REPEATS_KNOWN_MAX};
@@ -120,7 +120,7 @@ impl Ledger<'_> {
             .put(&cursor_of(uid, platform), &id.to_be_bytes())?;
         let slowest = self.cursors(uid)?.into_iter().min().unwrap_or(0);
         let inbox = inbox_of(uid);
-        let keys = numbered(&inbox, 0)..numbered(&inbox, slowest.saturating_add(1));
+        let keys = span(&inbox, 0..slowest.saturating_add(1));
         let limit = usize::try_from(INBOX_MESSAGES_MAX).unwrap_or(usize::MAX);
         let gone = self
             .change
@@ -170,7 +170,7 @@ impl Ledger<'_> {
             return Ok(true);
         }
         let foremost = self.cursors(uid)?.into_iter().max().unwrap_or(0);
-        let keys = numbered(&inbox.of, 0)..numbered(&inbox.of, foremost.saturating_add(1));
+        let keys = span(&inbox.of, 0..foremost.saturating_add(1));
         let oldest = self.change.keys(&keys.start..&keys.end, From::Oldest, 1)?;
         Ok(!oldest.is_empty())
     }
@@ -202,7 +202,7 @@ impl Ledger<'_> {
 
     /// The key at one end of what begins with `of`.
     fn end(&self, of: &[u8], from: From) -> io::Result<Option<Vec<u8>>> {
-        let keys = numbered(of, 0)..numbered(of, u64::MAX);
+        let keys = span(of, 0..u64::MAX);
         let mut end = self.change.keys(&keys.start..&keys.end, from, 1)?;
         Ok(end.pop())
     }

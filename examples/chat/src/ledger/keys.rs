@@ -1,5 +1,7 @@
 //! Keys of the store, made and read.
 
+use std::ops::Range;
+
 /// The format of the keys.
 pub(super) const FORMAT: &[u8] = b"f";
 /// The name of the store.
@@ -37,6 +39,11 @@ pub(super) fn repeats_count_of(uid: &str, platform: u8) -> Vec<u8> {
 /// A key, and a number behind it.
 pub(super) fn numbered(key: &[u8], id: u64) -> Vec<u8> {
     [key, &id.to_be_bytes()].concat()
+}
+
+/// The keys with these numbers behind `of`.
+pub(super) fn span(of: &[u8], numbers: Range<u64>) -> Range<Vec<u8>> {
+    numbered(of, numbers.start)..numbered(of, numbers.end)
 }
 
 /// The key of a message: its number, and the how manieth it is there.

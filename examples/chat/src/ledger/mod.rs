@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use crate::protocol::Packet;
 use crate::store::{From, Reading, Store};
-use keys::{FORMAT, LAST, NAME, history_of, id_of, inbox_of, numbered, value_of};
+use keys::{FORMAT, LAST, NAME, history_of, id_of, inbox_of, span, value_of};
 
 /// A message that is to be kept.
 #[derive(Clone, Debug)]
@@ -115,10 +115,7 @@ pub fn inbox(
     after: u64,
     limit: usize,
 ) -> io::Result<Vec<Entry>> {
-    let inbox = inbox_of(uid);
-    let keys = numbered(&inbox, after.saturating_add(1))..numbered(&inbox, u64::MAX);
-    let page = store.page(&keys.start..&keys.end, From::Oldest, limit)?;
-    Ok(entries(page))
+    first(store, &inbox_of(uid), after, u64::MAX, limit)
 }
 
 /// The last messages of a conversation that are behind `after` and before `before`, oldest first.
@@ -133,8 +130,7 @@ pub fn history(
     before: u64,
     limit: usize,
 ) -> io::Result<Vec<Entry>> {
-    let history = history_of(conversation);
-    let keys = numbered(&history, after.saturating_add(1))..numbered(&history, before);
+    let keys = span(&history_of(conversation), after.saturating_add(1)..before);
     let mut page = store.page(&keys.start..&keys.end, From::Newest, limit)?;
     page.reverse();
     Ok(entries(page))
@@ -152,10 +148,7 @@ pub fn since(
     before: u64,
     limit: usize,
 ) -> io::Result<Vec<Entry>> {
-    let history = history_of(conversation);
-    let keys = numbered(&history, after.saturating_add(1))..numbered(&history, before);
-    let page = store.page(&keys.start..&keys.end, From::Oldest, limit)?;
-    Ok(entries(page))
+    first(store, &history_of(conversation), after, before, limit)
 }
 
 /// The number of the `nth` last message of a conversation, if so many are behind `after`. Reads no messages.
@@ -169,8 +162,7 @@ pub fn nth_last(
     after: u64,
     nth: usize,
 ) -> io::Result<Option<u64>> {
-    let history = history_of(conversation);
-    let keys = numbered(&history, after.saturating_add(1))..numbered(&history, u64::MAX);
+    let keys = span(&history_of(conversation), after.saturating_add(1)..u64::MAX);
     let keys = store.keys(&keys.start..&keys.end, From::Newest, nth)?;
     Ok(keys.get(nth.saturating_sub(1)).map(|key| id_of(key)))
 }
@@ -182,6 +174,19 @@ pub fn conversation(one: &str, other: &str) -> String {
         return other.to_owned();
     }
     format!("{}\u{1}{}", one.min(other), one.max(other))
+}
+
+/// Messages whose keys begin with `of`, behind `after` and before `before`, oldest first.
+fn first(
+    store: &(impl Reading + ?Sized),
+    of: &[u8],
+    after: u64,
+    before: u64,
+    limit: usize,
+) -> io::Result<Vec<Entry>> {
+    let keys = span(of, after.saturating_add(1)..before);
+    let page = store.page(&keys.start..&keys.end, From::Oldest, limit)?;
+    Ok(entries(page))
 }
 
 fn entries(page: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<Entry> {
